@@ -1,0 +1,1 @@
+"""`meshlab`, the command line: thin commands over `lab` and the two engines. `main.py` says what there is."""

@@ -1,0 +1,162 @@
+"""`meshlab`: what commands there are, what each takes, and what its exit status says.
+
+Exit status: 0 done, 1 error, 2 bad usage or scenario, 3 a check failed, 130 interrupted. A command's module is
+loaded when it is called, and heavy packages where they are used, so that the small commands answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from cli import failing
+from cli.terminal import flush_stdout, ready_streams, runs_folder, tell
+from lab.limits import REPLICATIONS_MAX
+from lab.rules.presets import PRESETS
+
+EXIT_USAGE = 2
+LATER = ("sweep", "calibrate", "up", "api", "worker")
+"""Commands of the design that come with later versions. Not in --help: what is listed there works."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit status; never raises for what a user did or met."""
+    ready_streams()
+    words = sys.argv[1:] if argv is None else list(argv)
+    if words and words[0] in LATER:
+        tell(f"meshlab {words[0]}: is not there yet; it comes with a later version")
+        return EXIT_USAGE
+    try:
+        options = parser().parse_args(words)
+        status = _dispatch(options)
+    except SystemExit as end:  # argparse has said what is wrong, or shown the help
+        status = end.code if isinstance(end.code, int) else 0
+    flush_stdout()
+    return status
+
+
+def _dispatch(options: argparse.Namespace) -> int:
+    try:
+        command = importlib.import_module(f"cli.{options.command}").command
+        return int(command(options))
+    except (Exception, KeyboardInterrupt) as error:
+        failure = failing.explain(error, runs_folder(getattr(options, "out", None)))
+        tell(failure.message)
+        return failure.exit_status
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(
+        prog="meshlab",
+        description="A wind tunnel for fleets of AI agents: one scenario, in a model and on real Redis and PostgreSQL.",
+        epilog="Exit status: 0 done, 1 error, 2 bad usage or scenario, 3 a check failed, 130 interrupted.",
+    )
+    top.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _add_run(commands)
+    _add_scenario_commands(commands)
+    _add_compare(commands)
+    _add_runs(commands)
+    doctor = commands.add_parser("doctor", help="what is here, what is missing, and how to mend it")
+    _add_json(doctor)
+    return top
+
+
+Commands = argparse._SubParsersAction  # the only name that argparse has for it
+
+
+def _add_run(commands: Commands[argparse.ArgumentParser]) -> None:
+    run = commands.add_parser("run", help="run a scenario in the model, live, or both")
+    run.add_argument("scenario", metavar="SCENARIO", help="a scenario file (YAML)")
+    run.add_argument("--engine", choices=("sim", "live", "both"), default="sim", help="which engine (default: sim)")
+    run.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="PATH=VALUE",
+        help="replace a value, as in --set mesh.workers=8; repeatable",
+    )
+    run.add_argument("--seed", type=int, metavar="N", help="use this seed instead of the scenario's")
+    run.add_argument(
+        "--replications",
+        type=_replications,
+        default=1,
+        metavar="N",
+        help="run N times with seeds seed, seed+1, …: means and 95%% intervals",
+    )
+    run.add_argument("--out", metavar="DIR", help="where records are kept (default: $MESHLAB_RUNS, else runs/)")
+    run.add_argument("--quiet", action="store_true", help="show no progress")
+    run.add_argument("--status", help=argparse.SUPPRESS)
+    _add_json(run)
+
+
+def _add_scenario_commands(commands: Commands[argparse.ArgumentParser]) -> None:
+    validate = commands.add_parser("validate", help="check scenario files; all errors at once, with their lines")
+    validate.add_argument("scenarios", nargs="+", metavar="SCENARIO", help="a scenario file (YAML)")
+    commands.add_parser("schema", help="print the JSON Schema of a scenario, for editors")
+    rules = commands.add_parser("rules", help="print every rule with its value, unit, formula and reason")
+    rules.add_argument("--preset", choices=tuple(PRESETS), default="lab", help="whose values (default: lab)")
+    _add_json(rules)
+    rules.add_argument("--markdown", action="store_true", help="print docs/RULES.md")
+
+
+def _add_compare(commands: Commands[argparse.ArgumentParser]) -> None:
+    compare = commands.add_parser("compare", help="lay two runs of the same tasks side by side")
+    for name in ("first", "second"):
+        compare.add_argument(
+            name, metavar=f"RUN_{'A' if name == 'first' else 'B'}", help="a run's id, its beginning, or its folder"
+        )
+    _add_out(compare)
+    _add_json(compare)
+
+
+def _add_runs(commands: Commands[argparse.ArgumentParser]) -> None:
+    runs = commands.add_parser("runs", help="list, show, remove or export the records that are kept")
+    runs.set_defaults(action="list", json=False, out=None)
+    actions = runs.add_subparsers(dest="action", metavar="[list|show|rm|export]")
+    listing = actions.add_parser("list", help="all records, newest first (the default)")
+    show = actions.add_parser("show", help="one record's figures and checks")
+    remove = actions.add_parser("rm", help="remove records")
+    remove.add_argument("--yes", action="store_true", help="do not ask")
+    export = actions.add_parser("export", help="write a record's tables as CSV or Parquet")
+    export.add_argument("--to", required=True, metavar="DIR|FILE.zip", help="a folder, or a .zip archive to make")
+    export.add_argument("--format", choices=("csv", "parquet"), default="csv", help="default: csv")
+    for one in (show, export):
+        one.add_argument("run", metavar="RUN", help="a run's id, its beginning, or its folder")
+    remove.add_argument("runs", nargs="+", metavar="RUN", help="a run's id, its beginning, or its folder")
+    for one in (listing, show, remove, export):
+        _add_out(one)
+    for one in (listing, show):
+        _add_json(one)
+
+
+def _add_json(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="print one JSON object on stdout and nothing else")
+
+
+def _add_out(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--out", metavar="DIR", help="where records are kept (default: $MESHLAB_RUNS, else runs/)")
+
+
+def _replications(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= REPLICATIONS_MAX:
+        raise argparse.ArgumentTypeError(f"must be 1 to {REPLICATIONS_MAX:,}, found {number}")
+    return number
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when asked."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
+        from cli.doctor import lab_version
+
+        print(f"meshlab {lab_version()}")
+        parser.exit()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""What a schema cannot see: values that are fine alone and impossible together, or that name what is not there.
+
+Works on the plain data and steps over whatever has another shape, so that these problems are told together with the schema's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lab import limits, profile
+from lab.errors import UsageError
+
+
+def contradictions(data: dict[str, Any], base: Path, workers: int) -> Iterator[tuple[str, str]]:
+    """Each as (path, what is wrong). Files are looked for relative to `base`; `workers` is the default of mesh.workers."""
+    yield from _workers_that_are_not_there(data, workers)
+    yield from _files_that_are_not_there(_mapping(data.get("workload")), base)
+    name = data.get("profile")
+    if isinstance(name, str) and name:
+        try:
+            profile.load(name, base)
+        except UsageError as error:
+            yield "profile", str(error)
+
+
+def _workers_that_are_not_there(data: dict[str, Any], workers_default: int) -> Iterator[tuple[str, str]]:
+    workers = _mapping(data.get("mesh")).get("workers", workers_default)
+    faults = data.get("faults")
+    if not isinstance(workers, int) or workers < 1 or not isinstance(faults, list):
+        return
+    for index, fault in enumerate(faults):
+        worker = _mapping(fault).get("worker")
+        if isinstance(worker, int) and worker >= workers:
+            yield f"faults[{index}].worker", f"there is no worker {worker}; mesh.workers allows 0 to {workers - 1}"
+
+
+def _files_that_are_not_there(workload: dict[str, Any], base: Path) -> Iterator[tuple[str, str]]:
+    named = [("workload.arrivals.path", _mapping(workload.get("arrivals")).get("path"))]
+    for role, values in _mapping(workload.get("roles")).items():
+        named.append((f"workload.roles.{role}.service.path", _mapping(_mapping(values).get("service")).get("path")))
+    for where, file in named:
+        if isinstance(file, str) and (message := _file_problem(base / file)):
+            yield where, message
+
+
+def _file_problem(path: Path) -> str | None:
+    if not path.is_file():
+        return f"there is no file {path}"
+    if path.stat().st_size > limits.TRACE_BYTES_MAX:
+        return f"{path} is larger than {limits.TRACE_BYTES_MAX // limits.MIB} MiB"
+    return None
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,351 @@
+"""Plotly figures from records: the app, the notebooks and the reports draw the same ones.
+
+The model is blue and dashed, the real thing vermilion and solid (Okabe-Ito, so that colour-blind readers and
+black-and-white prints can tell them apart). Every axis has its unit. A trace never holds more than POINTS_MAX points,
+however many tasks ran: curves keep the extremes of what was left out. Where there is nothing to draw, the figure says why.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from lab import metrics
+from lab.draws import Floats
+from lab.limits import MIB
+from lab.record import Record
+
+POINTS_MAX = 2_000
+WORKER_LINES_MAX = 32
+"""More thin lines than this are a smear, and heavy: the fleet's maximum still speaks for all workers."""
+WORKER_POINTS_MAX = 8_000
+HISTOGRAM_BINS = 60
+THROUGHPUT_BINS_MIN, THROUGHPUT_BINS_MAX = 12, 300
+BIN_STEPS_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+
+MODEL_COLOUR, LIVE_COLOUR, LIMIT_COLOUR = "#0072B2", "#D55E00", "#808080"
+LABELS = {"sim": "Model", "live": "Live"}
+
+Records: TypeAlias = Sequence[Record]
+
+
+@dataclass(frozen=True)
+class Style:
+    """How the lines of one record are drawn."""
+
+    label: str
+    colour: str
+    dash: str
+    width: float = 2.0
+
+    @property
+    def shade(self) -> str:
+        """The same colour, mostly transparent."""
+        red, green, blue = (int(self.colour[at : at + 2], 16) for at in (1, 3, 5))
+        return f"rgba({red},{green},{blue},0.15)"
+
+
+ENGINE_LOOK = {"sim": (MODEL_COLOUR, "dash"), "live": (LIVE_COLOUR, "solid")}
+OTHER_LOOKS = (
+    (MODEL_COLOUR, "dash"),
+    (LIVE_COLOUR, "solid"),
+    ("#009E73", "dot"),
+    ("#CC79A7", "dashdot"),
+    ("#E69F00", "longdash"),
+)
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One chart: its words, and how a record becomes lines. `bin_s` is settled once for all records of a figure."""
+
+    title: str
+    x: str
+    y: str
+    empty: str
+    lines: Callable[[Record, Style, Records], Iterator[go.Scatter]]
+    y_format: str = ""
+
+
+# ---- figures ---------------------------------------------------------------------------------------------------------
+
+
+def throughput(records: Records, labels: Sequence[str]) -> go.Figure:
+    """Completions a second over time."""
+    return _figure(THROUGHPUT, records, labels)
+
+
+def queue_depth(records: Records, labels: Sequence[str]) -> go.Figure:
+    """Tasks that wait in the queues over time: the exact steps of the audit log."""
+    return _figure(QUEUE_DEPTH, records, labels)
+
+
+def latency_ecdf(records: Records, labels: Sequence[str]) -> go.Figure:
+    """Which share of the completed tasks took at most so long."""
+    return _figure(LATENCY_ECDF, records, labels)
+
+
+def latency_histogram(records: Records, labels: Sequence[str]) -> go.Figure:
+    """How many completed tasks took how long."""
+    return _figure(LATENCY_HISTOGRAM, records, labels)
+
+
+def rss(records: Records, labels: Sequence[str]) -> go.Figure:
+    """Resident memory: a thin line a worker process, a thick one for the largest of the fleet."""
+    return _figure(RSS, records, labels)
+
+
+def overlay(records: Records, labels: Sequence[str]) -> go.Figure:
+    """Throughput, queue depth, latency and RSS of all records in one figure, two by two."""
+    charts = (THROUGHPUT, QUEUE_DEPTH, LATENCY_ECDF, RSS)
+    figure = make_subplots(2, 2, subplot_titles=[chart.title for chart in charts], vertical_spacing=0.16)
+    for index, chart in enumerate(charts):
+        row, column = index // 2 + 1, index % 2 + 1
+        _draw(figure, chart, records, _styles(records, labels), legend=index == 0, row=row, column=column)
+    figure.update_layout(height=720, margin={"l": 64, "r": 24, "t": 72, "b": 56}, **_legend(y=1.06))
+    return figure
+
+
+def same_axes(left: go.Figure, right: go.Figure) -> None:
+    """Give two figures the same ranges, so that side by side they can be compared by eye."""
+    for axis in ("x", "y"):
+        values = [_finite(trace[axis]) for figure in (left, right) for trace in figure.data]
+        points = np.concatenate([*values, np.zeros(1)])
+        low, high = float(points.min()), float(points.max())
+        if high > low:
+            for figure in (left, right):
+                figure.update_layout({f"{axis}axis": {"range": [low, low + (high - low) * 1.04]}})
+
+
+def _figure(chart: Chart, records: Records, labels: Sequence[str]) -> go.Figure:
+    figure = go.Figure()
+    _draw(figure, chart, records, _styles(records, labels), legend=True)
+    figure.update_layout(height=300, margin={"l": 64, "r": 16, "t": 64, "b": 48}, **_legend(y=1.02))
+    figure.update_layout(title={"text": chart.title, "font": {"size": 16}, "y": 0.97, "yanchor": "top"})
+    return figure
+
+
+def _legend(y: float) -> dict[str, Any]:
+    place = {"orientation": "h", "yanchor": "bottom", "y": y, "xanchor": "right", "x": 1, "title": {"text": ""}}
+    return {"legend": place, "hovermode": "x unified"}
+
+
+def _draw(
+    figure: go.Figure,
+    chart: Chart,
+    records: Records,
+    styles: list[Style],
+    *,
+    legend: bool,
+    row: int = 0,
+    column: int = 0,
+) -> None:
+    """The lines of all records, axes with units; or, where there is not a single line, the reason."""
+    at = {"row": row, "col": column} if row else {}
+    drawn = 0
+    for record, style in zip(records, styles, strict=True):
+        for line in chart.lines(record, style, records):
+            line.showlegend = bool(legend and line.showlegend is not False)
+            figure.add_trace(line, **at)
+            drawn += 1
+    if drawn:
+        figure.update_xaxes(title_text=chart.x, **at)
+        figure.update_yaxes(title_text=_y_title(chart, records), rangemode="tozero", tickformat=chart.y_format, **at)
+    else:
+        _say_why(figure, chart, row, column)
+
+
+def _say_why(figure: go.Figure, chart: Chart, row: int, column: int) -> None:
+    at = {"row": row, "col": column} if row else {}
+    which = str((row - 1) * 2 + column) if row and (row, column) != (1, 1) else ""
+    place = {"xref": f"x{which} domain", "yref": f"y{which} domain"} if row else {"xref": "paper", "yref": "paper"}
+    figure.update_xaxes(visible=False, **at)
+    figure.update_yaxes(visible=False, **at)
+    figure.add_annotation(text=chart.empty, showarrow=False, x=0.5, y=0.5, font={"size": 14}, **place)
+
+
+def _styles(records: Records, labels: Sequence[str]) -> list[Style]:
+    """By engine where the engines differ, by position where two runs of one engine are compared."""
+    engines = [record.engine for record in records]
+    by_engine = len(set(engines)) == len(engines) and set(engines) <= set(ENGINE_LOOK)
+    styles = []
+    for index, (engine, label) in enumerate(zip(engines, labels, strict=True)):
+        colour, dash = ENGINE_LOOK[engine] if by_engine else OTHER_LOOKS[index % len(OTHER_LOOKS)]
+        # Plotly reads some HTML in labels; a label may come from a stranger's file.
+        styles.append(Style(html.escape(LABELS.get(label, label)), colour, dash))
+    return styles
+
+
+def _line(x: Any, y: Any, style: Style, name: str = "", **more: Any) -> go.Scatter:
+    line = {"color": style.colour, "dash": style.dash, "width": style.width, **more.pop("line", {})}
+    return go.Scatter(x=x, y=y, mode="lines", name=name or style.label, legendgroup=style.label, line=line, **more)
+
+
+# ---- throughput ------------------------------------------------------------------------------------------------------
+
+
+def bin_width_s(records: Records) -> float:
+    """One second, as throughput is defined; finer for a run of a few seconds, coarser for a long one."""
+    end_s = max((metrics.end_s(record) for record in records), default=0.0)
+    width = 1.0
+    if end_s < THROUGHPUT_BINS_MIN:
+        width = max((step for step in BIN_STEPS_S if end_s / step >= THROUGHPUT_BINS_MIN), default=BIN_STEPS_S[0])
+    decade = 1.0
+    while end_s / width > THROUGHPUT_BINS_MAX:
+        decade, width = next((d, d * s) for d in (decade, decade * 10) for s in (1, 2, 5) if d * s > width)
+    return width
+
+
+def _throughput_lines(record: Record, style: Style, records: Records) -> Iterator[go.Scatter]:
+    if len(metrics.completed(record)) == 0:
+        return
+    width = bin_width_s(records)
+    start, rate = metrics.throughput_curve(record, width)
+    last = np.flatnonzero(rate)[-1] + 1
+    x, y = np.append(start[:last], start[last - 1] + width), np.append(rate[:last], 0.0)
+    yield _line(x, y, style, line={"shape": "hv"}, hovertemplate="%{y:.4~g}/s")
+
+
+def _y_title(chart: Chart, records: Records) -> str:
+    if chart is not THROUGHPUT:
+        return chart.y
+    width = bin_width_s(records)
+    return chart.y if width == 1.0 else f"{chart.y}, mean of {width:g} s"
+
+
+# ---- queue depth -----------------------------------------------------------------------------------------------------
+
+
+def _depth_lines(record: Record, style: Style, _: Records) -> Iterator[go.Scatter]:
+    if len(record.transitions) == 0:
+        return
+    x, y = metrics.depth_curve(record)
+    x, y = thin(np.insert(x, 0, 0.0), np.insert(y, 0, 0.0))
+    yield _line(x, y, style, line={"shape": "hv"}, hovertemplate="%{y:,.0f} tasks")
+
+
+def thin(x: Floats, y: Floats, points_max: int = POINTS_MAX) -> tuple[Floats, Floats]:
+    """At most `points_max` points: of each stretch the first, the lowest and the highest, so that no peak is lost."""
+    if len(x) <= points_max:
+        return x, y
+    edges = np.linspace(0, len(x), points_max // 3).astype(int)
+    keep = {len(x) - 1}
+    for start, end in pairwise(edges.tolist()):
+        part = y[start:end]
+        keep.update((int(start), int(start + part.argmin()), int(start + part.argmax())))
+    chosen = np.array(sorted(keep))
+    return x[chosen], y[chosen]
+
+
+# ---- latency ---------------------------------------------------------------------------------------------------------
+
+
+def _ecdf_lines(record: Record, style: Style, _: Records) -> Iterator[go.Scatter]:
+    latency = np.sort(metrics.latency_s(metrics.completed(record)))
+    if len(latency) == 0:
+        return
+    rank = np.unique(np.linspace(0, len(latency) - 1, min(len(latency), POINTS_MAX - 1)).round().astype(int))
+    x, y = np.insert(latency[rank], 0, latency[0]), np.insert((rank + 1) / len(latency), 0, 0.0)
+    yield _line(x, y, style, line={"shape": "hv"}, hovertemplate="%{y:.1%} of tasks")
+
+
+def _histogram_lines(record: Record, style: Style, records: Records) -> Iterator[go.Scatter]:
+    latency = metrics.latency_s(metrics.completed(record))
+    if len(latency) == 0:
+        return
+    longest = max(float(metrics.latency_s(metrics.completed(one)).max(initial=0.0)) for one in records)
+    counts, edges = np.histogram(latency, HISTOGRAM_BINS, range=(0.0, longest or 1.0))
+    x, y = edges, np.append(counts, 0)
+    yield _line(x, y, style, line={"shape": "hv"}, fill="tozeroy", fillcolor=style.shade, hovertemplate="%{y:,} tasks")
+
+
+# ---- memory ----------------------------------------------------------------------------------------------------------
+
+
+def _rss_lines(record: Record, style: Style, records: Records) -> Iterator[go.Scatter]:
+    """Thin lines for workers, a thick one for the fleet's largest, and the limit where it is near enough to matter."""
+    curves = metrics.rss_curves(record)
+    if not curves:
+        return
+    points = max(50, WORKER_POINTS_MAX // len(curves))
+    faint = Style(style.label, style.colour, style.dash, width=0.8)
+    for name, (t_s, size) in list(curves.items())[:WORKER_LINES_MAX]:
+        x, y = thin(t_s, size / MIB, min(points, POINTS_MAX))
+        named = f"{style.label}: {html.escape(name)}"
+        yield _line(x, y, faint, named, opacity=0.45, hoverinfo="skip", showlegend=False)
+    x, y = thin(*fleet_max(record))
+    yield _line(x, y / MIB, style, f"{style.label}, largest worker", hovertemplate="%{y:,.1f} MiB")
+    if record is records[-1]:
+        yield from _limit_line(records)
+
+
+def fleet_max(record: Record) -> tuple[Floats, Floats]:
+    """(moment in s, RSS in bytes of the largest worker): each worker's latest report counts until its next is overdue."""
+    rows = record.samples[record.samples["worker"] != ""].sort_values("t_s", kind="stable")
+    gap_s = rows.groupby("worker")["t_s"].diff().median()
+    window = pd.to_timedelta(1.5 * gap_s if gap_s > 0 else 1.5, unit="s")
+    moments = pd.to_timedelta(rows["t_s"].to_numpy(), unit="s")
+    largest = pd.Series(rows["rss_bytes"].to_numpy(dtype=float), index=moments).rolling(window).max()
+    by_moment = largest.groupby(rows["t_s"].to_numpy()).max()
+    return by_moment.index.to_numpy(dtype=float), by_moment.to_numpy(dtype=float)
+
+
+def _limit_line(records: Records) -> Iterator[go.Scatter]:
+    """The RSS limit, unless it is so far above everything that it would flatten the curves."""
+    limit = float(records[-1].info.get("rulebook", {}).get("health", {}).get("rss_limit_mib", 0.0))
+    sampled = pd.concat([record.samples for record in records])
+    peak = float(sampled.loc[sampled["worker"] != "", "rss_bytes"].max()) / MIB
+    if 0 < limit <= 2 * peak:
+        style = Style("RSS limit", LIMIT_COLOUR, "dot", 1.5)
+        yield _line([0.0, float(sampled["t_s"].max())], [limit] * 2, style, hovertemplate="%{y:,.0f} MiB")
+
+
+# ---- the charts and their words --------------------------------------------------------------------------------------
+
+TIME_AXIS = "Time since the start of the run (s)"
+THROUGHPUT = Chart(
+    "Throughput",
+    TIME_AXIS,
+    "Completed tasks (1/s)",
+    "No task was completed, so there is no throughput.",
+    _throughput_lines,
+)
+QUEUE_DEPTH = Chart(
+    "Queue depth", TIME_AXIS, "Waiting tasks", "No task came in, so the queues stayed empty.", _depth_lines, ",~r"
+)
+LATENCY_ECDF = Chart(
+    "Latency, cumulative",
+    "Latency, arrival to completion (s)",
+    "Share of completed tasks",
+    "No task was completed, so there is no latency.",
+    _ecdf_lines,
+    ".0%",
+)
+LATENCY_HISTOGRAM = Chart(
+    "Latency, distribution",
+    "Latency, arrival to completion (s)",
+    "Completed tasks",
+    "No task was completed, so there is no latency.",
+    _histogram_lines,
+    ",~r",
+)
+RSS = Chart(
+    "Memory of the workers (RSS)",
+    TIME_AXIS,
+    "RSS (MiB)",
+    "The run was over before a worker reported its memory.",
+    _rss_lines,
+)
+
+
+def _finite(values: Any) -> Floats:
+    points = np.asarray(values if values is not None else [], dtype=float)
+    return np.asarray(points[np.isfinite(points)])

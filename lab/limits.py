@@ -1,0 +1,50 @@
+"""Every bound of the lab, with its unit and its reason.
+
+A bound protects the machine or the reader; a rule (`lab/rules`) decides what the mesh does. Units come last.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+MIB: Final = 1024 * 1024
+
+# Scenario files: a person writes them, so anything larger is a mistake or an attack.
+SCENARIO_BYTES_MAX: Final = 256 * 1024
+YAML_DEPTH_MAX: Final = 32
+NAME_CHARS_MAX: Final = 80
+ROLES_MAX: Final = 100
+FAULTS_MAX: Final = 1_000
+STEPS_MAX: Final = 10_000
+TRACE_BYTES_MAX: Final = 256 * MIB
+
+# Size of a run: the plan and the record are held in memory, at roughly 1 KB a task.
+TASKS_MAX: Final = 5_000_000
+RUN_S_MAX: Final = 10 * 366 * 86_400.0
+RATE_PER_S_MAX: Final = 1e6
+SERVICE_S_MAX: Final = 30 * 86_400.0
+ATTEMPTS_MAX: Final = 101
+TASK_MEMORY_MIB_MAX: Final = 65_536
+WORKERS_MAX: Final = 10_000
+SLOTS_MAX: Final = 100_000
+SLOTS_TOTAL_MAX: Final = 1_000_000
+REPLICATIONS_MAX: Final = 10_000
+
+# What one real machine is asked to start. Each live worker is a process of about 80 MiB.
+LIVE_WORKERS_MAX: Final = 64
+LIVE_BATCH_TASKS_MAX: Final = 1_000
+
+# Waits of the live backend. Each is a ceiling on how late something may be noticed, never a rule of the mesh.
+WORKER_READY_S_MAX: Final = 60.0
+WAKE_POLL_S: Final = 0.25
+"""An idle worker looks at the queues this often even if no wake-up call reached it (Redis pub/sub may lose one)."""
+RETRY_POLL_S: Final = 0.01
+"""How late a due retry may be noticed; also the producer's finest grain of arrival times."""
+RECONNECT_S_MIN: Final = 0.05
+RECONNECT_S_MAX: Final = 1.0
+PROGRESS_S: Final = 0.25
+STOP_S_MAX: Final = 5.0
+"""Workers that have not left this long after their grace ended are killed by their ids."""
+
+STALL_S: Final = 3.0
+"""A run in which nothing can happen any more, for this long beyond every wait that the rules know, is over."""

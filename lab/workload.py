@@ -1,0 +1,234 @@
+"""The task plan: what (scenario, seed) means, task by task, settled before anything runs.
+
+Both engines replay the same plan, so a difference between them is never luck. Every draw is keyed by (seed, purpose, attempt,
+task): changing the workers, the retry base or the failure rate leaves every other draw as it was.
+
+Times are rounded to whole microseconds, so that a plan is the same on every machine although logarithms differ in the last bit.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from lab import draws, traces
+from lab.arrivals import arrival_times
+from lab.distributions import service_times
+from lab.draws import Floats
+from lab.faults import service_factor
+from lab.limits import MIB
+from lab.rules import priority as priority_rules
+from lab.rules.priority import PRIORITY_MAX, PRIORITY_MIN, QUEUES
+from lab.scenario import EmpiricalService, Role, Scenario, Trace
+from lab.traces import Table
+
+Ints = npt.NDArray[np.int64]
+
+
+class Plan:
+    """The tasks of a scenario. Task ids are 0, 1, 2, … in order of arrival; attempts count from 1."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self.seed = scenario.seed
+        self.role_names = tuple(scenario.workload.roles)
+        self._roles = tuple(scenario.workload.roles.values())
+        trace = _trace_of(scenario)
+        times = arrival_times(scenario, trace)
+        order = np.argsort(times, kind="stable")
+        self.arrival_s: Floats = _microseconds(times[order])
+        self.count = len(order)
+        self.role, self.priority = _deal(scenario, self.count)
+        self._traced_service: Floats | None = None
+        if trace is not None:
+            self._take_from(trace, order)
+        self._columns: dict[tuple[str, int], list[float]] = {}
+
+    # -- what a task is --
+
+    @cached_property
+    def queue(self) -> list[int]:
+        """The class (0 high, 1 medium, 2 low) of each task."""
+        rules = self.scenario.rules.priority
+        by_pair = {
+            (role, level): priority_rules.queue_class(level, name, rules)
+            for role, name in enumerate(self.role_names)
+            for level in range(PRIORITY_MIN, PRIORITY_MAX + 1)
+        }
+        return [by_pair[pair] for pair in zip(self.role.tolist(), self.priority.tolist(), strict=True)]
+
+    def queue_name(self, task: int) -> str:
+        """The queue that a task joins."""
+        return QUEUES[self.queue[task]]
+
+    @cached_property
+    def memory_bytes(self) -> list[int]:
+        """What each task holds in memory while it works."""
+        by_role = [int(role.memory_mib * MIB) for role in self._roles]
+        return [by_role[role] for role in self.role.tolist()]
+
+    def cpu_share(self, task: int) -> float:
+        """The share of its service time that a task burns on the processor."""
+        return self._roles[self.role[task]].cpu_share
+
+    # -- what an attempt does --
+
+    def service_s(self, task: int, attempt: int) -> float:
+        """How long attempt number `attempt` of a task works, in seconds, if nothing slows it down."""
+        return self.column("service", attempt)[task]
+
+    def stretched_service_s(self, task: int, attempt: int, started_s: float) -> float:
+        """The same if the work starts at `started_s`, slow_service faults included."""
+        faults = self.scenario.faults
+        service_s = self.column("service", attempt)[task]
+        return service_s * service_factor(faults, started_s) if faults else service_s
+
+    def fails(self, task: int, attempt: int) -> bool:
+        """Whether that attempt ends in failure: the first `fail_first` surely, later ones by `failure_rate`."""
+        role = self._roles[self.role[task]]
+        if attempt <= role.fail_first or role.failure_rate >= 1.0:
+            return True
+        return role.failure_rate > 0.0 and self._roll("fails", task, attempt) < role.failure_rate
+
+    def jitter_roll(self, task: int, attempt: int) -> float:
+        """The draw for the jitter of the backoff after that attempt."""
+        return self._roll("jitter", task, attempt)
+
+    def column(self, purpose: str, attempt: int) -> list[float]:
+        """One draw of every task at once: service times ("service") or raw uniforms (any other purpose)."""
+        key = (purpose, attempt)
+        if key not in self._columns:
+            drawn = self._service_column(attempt) if purpose == "service" else self._uniforms(purpose, attempt)
+            self._columns[key] = drawn.tolist()
+        return self._columns[key]
+
+    def _roll(self, purpose: str, task: int, attempt: int) -> float:
+        """Bulk for first attempts, which all tasks have; keyed one by one for the rarer later ones."""
+        if attempt == 1:
+            return self.column(purpose, 1)[task]
+        return draws.uniform(draws.stream(self.seed, purpose, attempt), task)
+
+    def _uniforms(self, purpose: str, attempt: int) -> Floats:
+        return draws.uniforms(draws.stream(self.seed, purpose, attempt), self.count)
+
+    def _service_column(self, attempt: int) -> Floats:
+        if self._traced_service is not None:
+            return self._traced_service
+        u = self._uniforms("service", attempt)
+        times = np.empty(self.count)
+        for index, role in enumerate(self._roles):
+            mine = self.role == index
+            times[mine] = service_times(role.service, u[mine], self._empirical.get(index))
+        return _microseconds(times)
+
+    @cached_property
+    def _empirical(self) -> dict[int, Floats]:
+        """The sorted seconds of each role whose service times come from a file."""
+        found = {}
+        for index, (name, role) in enumerate(self.scenario.workload.roles.items()):
+            if isinstance(service := role.service, EmpiricalService):
+                where = f"workload.roles.{name}.service.path"
+                table = traces.read(self.scenario.base / service.path, where)
+                found[index] = np.sort(table.numbers(service.column)) * service.factor
+        return found
+
+    def _take_from(self, trace: Table, order: Ints) -> None:
+        """Whatever the trace knows of its tasks wins over what was dealt."""
+        arrivals = self.scenario.workload.arrivals
+        assert isinstance(arrivals, Trace)
+        if "service_s" in trace:
+            self._traced_service = _microseconds(trace.numbers("service_s")[order] * arrivals.service_factor)
+        if "priority" in trace:
+            self.priority = _traced_priorities(trace)[order]
+        if "role" in trace:
+            self.role = _traced_roles(trace, self.role_names)[order]
+
+
+def _microseconds(seconds: Floats) -> Floats:
+    return np.asarray(np.rint(seconds * 1e6) / 1e6)
+
+
+def _trace_of(scenario: Scenario) -> Table | None:
+    arrivals = scenario.workload.arrivals
+    if not isinstance(arrivals, Trace):
+        return None
+    renamed = {str(ours): theirs for ours, theirs in arrivals.columns.items()}
+    return traces.read(scenario.base / arrivals.path, "workload.arrivals.path", renamed, arrivals.limit)
+
+
+def _deal(scenario: Scenario, count: int) -> tuple[Ints, Ints]:
+    """Role index and priority of every task: drawn by their weights, or dealt out so that every share is exact."""
+    cells = [
+        (index, level, role.share * weight)
+        for index, role in enumerate(scenario.workload.roles.values())
+        for level, weight in _priority_shares(role)
+    ]
+    weights = np.array([weight for *_, weight in cells])
+    if scenario.workload.mix == "exact":
+        dealt = _dealt_exactly(weights / weights.sum(), count)
+        return np.array([cell[0] for cell in cells])[dealt], np.array([cell[1] for cell in cells])[dealt]
+    return _drawn(scenario, count)
+
+
+def _drawn(scenario: Scenario, count: int) -> tuple[Ints, Ints]:
+    """Role and priority by two draws of their own, so that a change of one share leaves the other draw alone."""
+    roles = tuple(scenario.workload.roles.values())
+    role = _pick(np.array([role.share for role in roles]), _uniforms_of(scenario, "role", count))
+    u = _uniforms_of(scenario, "priority", count)
+    level = np.empty(count, dtype=np.int64)
+    for index, one in enumerate(roles):
+        levels, weights = zip(*_priority_shares(one), strict=True)
+        mine = role == index
+        level[mine] = np.array(levels)[_pick(np.array(weights), u[mine])]
+    return role, level
+
+
+def _priority_shares(role: Role) -> list[tuple[int, float]]:
+    """(priority, share) of a role, the shares summing to 1."""
+    if isinstance(role.priority, int):
+        return [(role.priority, 1.0)]
+    total = sum(role.priority.values())
+    return [(level, weight / total) for level, weight in role.priority.items() if weight > 0]
+
+
+def _uniforms_of(scenario: Scenario, purpose: str, count: int) -> Floats:
+    return draws.uniforms(draws.stream(scenario.seed, purpose), count)
+
+
+def _pick(weights: Floats, u: Floats) -> Ints:
+    """Indexes by weight: the inverse of the cumulative share."""
+    upto = np.cumsum(weights) / weights.sum()
+    return np.minimum(np.searchsorted(upto, u, side="right"), len(weights) - 1).astype(np.int64)
+
+
+def _dealt_exactly(shares: Floats, count: int) -> Ints:
+    """Cell indexes so that after any number of tasks every cell has its share, to within one task.
+
+    The k-th task of a cell is due at position (k + ½) / share; all cells' positions merged in order are the deal.
+    """
+    due, cell = [], []
+    for index, share in enumerate(shares):
+        turns = np.arange(int(count * share) + 2)
+        due.append(np.round((turns + 0.5) / share, 9))
+        cell.append(np.full(len(turns), index))
+    order = np.argsort(np.concatenate(due), kind="stable")
+    return np.asarray(np.concatenate(cell)[order][:count], dtype=np.int64)
+
+
+def _traced_priorities(trace: Table) -> Ints:
+    levels = trace.numbers("priority").astype(np.int64)
+    for row in np.flatnonzero((levels < PRIORITY_MIN) | (levels > PRIORITY_MAX))[:1]:
+        raise trace.refuse(f"priority must be {PRIORITY_MIN} to {PRIORITY_MAX}, found {levels[row]}", int(row))
+    return levels
+
+
+def _traced_roles(trace: Table, names: tuple[str, ...]) -> Ints:
+    index = {name: number for number, name in enumerate(names)}
+    roles = np.empty(len(trace.columns["role"]), dtype=np.int64)
+    for row, name in enumerate(trace.columns["role"]):
+        if name not in index:
+            raise trace.refuse(f"role {name!r} is not in the scenario; it has {', '.join(names)}", row)
+        roles[row] = index[name]
+    return roles

@@ -1,0 +1,132 @@
+"""Redis, the rebuildable index: three queues of task ids, a processing list for each worker, a schedule of retries, dead letters.
+
+It holds and orders; it decides nothing and is never asked what is true. Every write may be repeated without harm, so callers
+simply try again; what Redis forgets, the reaper puts back from PostgreSQL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+import redis.asyncio as redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from lab.rules.priority import DEAD_LETTERS, QUEUES
+
+RETRIES = "agent_retry"
+MARKER = "agent_index"
+WAKE = "agent_wake"
+
+GONE = (RedisConnectionError, RedisTimeoutError, ConnectionError, OSError)
+"""What a Redis that is away, or has just gone, raises."""
+
+__all__ = ["GONE", "Broker", "RedisError", "connect"]
+
+
+def connect(url: str) -> redis.Redis:
+    """A client that never repeats a command by itself: a take that is repeated blindly takes twice."""
+    return redis.Redis.from_url(url, decode_responses=True, retry=Retry(NoBackoff(), 0))
+
+
+class Broker:
+    """The queues of one run (`prefix`), or of the standing mesh (no prefix)."""
+
+    def __init__(self, client: redis.Redis, prefix: str = "") -> None:
+        self.client = client
+        self.prefix = prefix
+        self.wake_channel = prefix + WAKE
+        self._queues = [prefix + name for name in QUEUES]
+        self._take = client.register_script(files("live_backend").joinpath("lua/take.lua").read_text())
+
+    def processing(self, worker: str) -> str:
+        """The key of a worker's processing list."""
+        return f"{self.prefix}processing:{worker}"
+
+    async def push(self, ids_by_class: Mapping[int, Sequence[int]], *, front: bool = False) -> None:
+        """Put tasks into their queues, and wake idle workers. At the front, the first of `ids` will be served first."""
+        pipe = self.client.pipeline(transaction=False)
+        for queue, ids in ids_by_class.items():
+            if ids and front:
+                pipe.lpush(self._queues[queue], *reversed(ids))
+            elif ids:
+                pipe.rpush(self._queues[queue], *ids)
+        pipe.publish(self.wake_channel, "")
+        await pipe.execute()
+
+    async def take(self, worker: str, orders: Sequence[Sequence[int]], *, keep_list: bool) -> list[int]:
+        """Up to one task for each entry of `orders` (the classes to try, first to last)."""
+        keys = [*self._queues, self.processing(worker)] if keep_list else self._queues
+        taken = await self._take(keys=keys, args=["".join(map(str, order)) for order in orders])
+        return [int(task) for task in taken]
+
+    async def heads(self) -> list[int | None]:
+        """The first task of each queue."""
+        pipe = self.client.pipeline(transaction=False)
+        for queue in self._queues:
+            pipe.lindex(queue, 0)
+        return [int(task) if task is not None else None for task in await pipe.execute()]
+
+    async def held_by(self, worker: str) -> list[int]:
+        """The tasks on a worker's processing list."""
+        return [int(task) for task in await self.client.lrange(self.processing(worker), 0, -1)]  # type: ignore[misc]
+
+    async def settled(
+        self, worker: str, done: Iterable[int], retries: Mapping[int, float], dead: Iterable[int]
+    ) -> None:
+        """After the commit: off the processing list, retries into the schedule (by due time), the dead to their letters.
+
+        A dead letter is removed before it is added, so that saying it twice leaves it there once.
+        """
+        pipe = self.client.pipeline(transaction=False)
+        for task in done:
+            pipe.lrem(self.processing(worker), 1, str(task))
+        if retries:
+            pipe.zadd(self.prefix + RETRIES, {str(task): due for task, due in retries.items()})
+        for task in dead:
+            pipe.lrem(self.prefix + DEAD_LETTERS, 0, str(task))
+            pipe.rpush(self.prefix + DEAD_LETTERS, task)
+        await pipe.execute()
+
+    async def due(self, now_epoch_s: float, limit: int) -> list[int]:
+        """Retries whose time has come, soonest first."""
+        found = await self.client.zrangebyscore(self.prefix + RETRIES, "-inf", now_epoch_s, start=0, num=limit)
+        return [int(task) for task in found]
+
+    async def unschedule(self, ids: Sequence[int]) -> None:
+        """Take retries out of the schedule."""
+        if ids:
+            await self.client.zrem(self.prefix + RETRIES, *ids)
+
+    async def depths(self) -> tuple[int, int, int, int]:
+        """Tasks in the three queues and in the schedule."""
+        pipe = self.client.pipeline(transaction=False)
+        for queue in self._queues:
+            pipe.llen(queue)
+        pipe.zcard(self.prefix + RETRIES)
+        high, medium, low, waiting = await pipe.execute()
+        return high, medium, low, waiting
+
+    async def contents(self, workers: Iterable[str]) -> set[int]:
+        """Every task that stands in a queue or on the processing list of one of `workers`."""
+        pipe = self.client.pipeline(transaction=False)
+        for key in [*self._queues, *map(self.processing, workers)]:
+            pipe.lrange(key, 0, -1)
+        return {int(task) for tasks in await pipe.execute() for task in tasks}
+
+    async def mark(self) -> bool:
+        """Leave a mark that only a Redis that forgot everything lacks. Returns True if it was still there."""
+        return not await self.client.set(self.prefix + MARKER, "1", nx=True)
+
+    async def wipe(self) -> None:
+        """Remove every key of this run, and no other."""
+        batch: list[Any] = []
+        async for key in self.client.scan_iter(match=self.prefix + "*", count=1000):
+            batch.append(key)
+        if batch:
+            await self.client.delete(*batch)

@@ -1,0 +1,220 @@
+"""Run a scenario on real servers with real worker processes, and hand over the record.
+
+The order of a run: servers and worker processes start side by side; the run gets its own schema and key prefix; workers say they
+are ready; the clock starts; the plan is submitted; it drains; workers leave; the record is read out of PostgreSQL; all is removed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import threading
+import time
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime
+from typing import Any
+
+from lab import record as records
+from lab.errors import LabError, Unavailable, UsageError
+from lab.limits import LIVE_WORKERS_MAX, PROGRESS_S, WORKER_READY_S_MAX
+from lab.outcome import judge
+from lab.progress import OnProgress, Progress, Stop, ignore, never
+from lab.record import Record
+from lab.scenario import Scenario
+from lab.workload import Plan
+from live_backend import database, harvest
+from live_backend.broker import Broker, connect
+from live_backend.caretaker import Caretaker, refuse_what_cannot_be_done
+from live_backend.config import WorkerConfig
+from live_backend.database import Database
+from live_backend.notes import Notes
+from live_backend.producer import Producer
+from live_backend.reaper import Reaper
+from live_backend.servers import Servers, open_servers
+from live_backend.store import Store
+from live_backend.supervisor import Supervisor
+
+LEAD_S = 0.05
+"""The run starts this long after the workers are ready, so that the first arrivals are not already late."""
+ORDER_SLACK_S = 0.5
+"""How far apart two claims may be committed whose ids were taken from Redis at the same moment, on a busy machine."""
+
+
+def run_live(scenario: Scenario, *, on_progress: OnProgress = ignore, stop: Stop = never) -> Record:
+    """The record of `scenario` on Redis and PostgreSQL (`REDIS_ADDR`/`REDIS_URL`, `DB_DSN`, or embedded ones).
+
+    `on_progress` is called a few times a second; when `stop` returns True the run ends early and its record says so.
+    Raises Unavailable if there are no servers, UsageError if the scenario asks for what this machine cannot do.
+    """
+    if scenario.mesh.workers > LIVE_WORKERS_MAX:
+        asked = f"mesh.workers is {scenario.mesh.workers}"
+        raise UsageError(f"{asked}; a live run starts at most {LIVE_WORKERS_MAX} processes (the model has no such limit)")
+    plan = Plan(scenario)
+    with open_servers() as servers:
+        refuse_what_cannot_be_done(plan, servers)
+        return _in_a_loop_of_its_own(LiveRun(plan, servers, on_progress, stop).run())
+
+
+def _in_a_loop_of_its_own(work: Coroutine[Any, Any, Record]) -> Record:
+    """Run a coroutine, in another thread if this one has a running loop already (a notebook has)."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    found: list[Record | BaseException] = []
+
+    def target() -> None:
+        try:
+            found.append(asyncio.run(work))
+        except BaseException as error:
+            found.append(error)
+
+    thread = threading.Thread(target=target)
+    thread.start()
+    thread.join()
+    if isinstance(found[0], BaseException):
+        raise found[0]
+    return found[0]
+
+
+class LiveRun:
+    """One run: its own schema in PostgreSQL, its own key prefix in Redis, its own processes."""
+
+    def __init__(self, plan: Plan, servers: Servers, on_progress: OnProgress, stop: Stop) -> None:
+        self.plan, self.servers = plan, servers
+        self._on_progress, self._stop = on_progress, stop
+        self._nonce = records.nonce()
+        self.schema, self.prefix = f"run_{self._nonce}", f"run:{self._nonce}:"
+        self._start_epoch_s = 0.0
+        self._zero = time.monotonic()
+        self.notes = Notes(self.now_s)
+
+    def now_s(self) -> float:
+        """Seconds since the start of the run; below 0 before it."""
+        return time.monotonic() - self._zero
+
+    async def run(self) -> Record:
+        """The whole run."""
+        started_at, started = records.now(), time.monotonic()
+        rules = self.plan.scenario.rules
+        with tempfile.TemporaryFile() as log:
+            supervisor = Supervisor(self.plan.scenario.mesh.workers, rules, self._worker_config, self.notes, log)
+            await supervisor.spawn_all()
+            async with self._own_place() as (store, broker):
+                try:
+                    caretaker, interrupted = await self._drive(supervisor, store, broker, log)
+                finally:
+                    await supervisor.close()
+                facts = {
+                    "interrupted": interrupted,
+                    "stalled": caretaker.stalled,
+                    "order_slack_s": ORDER_SLACK_S,
+                    "servers": [f"{fact.kind} {fact.version} ({fact.source})" for fact in self.servers.facts],
+                }
+                return await self._record(store.database, caretaker, started_at, time.monotonic() - started, facts)
+
+    @asynccontextmanager
+    async def _own_place(self) -> AsyncIterator[tuple[Store, Broker]]:
+        """The run's schema and keys, removed afterwards: what matters is in the record by then."""
+        dsn = self.servers.dsn
+        try:
+            await asyncio.to_thread(database.create, dsn, self.schema)
+        except Exception as error:
+            raise Unavailable(f"PostgreSQL would not make the schema {self.schema} for this run: {str(error).splitlines()[0]}") from error
+        connection = Database(dsn, self.schema)
+        broker = Broker(connect(self.servers.redis_url), self.prefix)
+        try:
+            yield Store(connection, self.plan.scenario.rules.lease), broker
+        finally:
+            await connection.close()
+            with suppress(Exception):  # the servers may be gone, and then so is what we would remove
+                await broker.wipe()
+                await asyncio.to_thread(database.drop, dsn, self.schema)
+            await broker.client.aclose()
+
+    async def _drive(
+        self, supervisor: Supervisor, store: Store, broker: Broker, log: Any
+    ) -> tuple[Caretaker, bool]:
+        """Start, submit, watch until it is over. Returns who watched, and whether it was stopped before the end."""
+        rules = self.plan.scenario.rules
+        stores = [Store(Database(self.servers.dsn, self.schema), rules.lease) for _ in range(2)]
+        producer = Producer(self.plan, stores[0], broker, self.notes, self.now_s)
+        reaper = Reaper(stores[1], broker, rules, self.notes)
+        caretaker = Caretaker(self.plan, store, broker, producer, supervisor, self.servers, self.notes, self.now_s)
+        await self._start(supervisor, store, log)
+        helpers = [asyncio.ensure_future(work) for work in (reaper.run(), producer.run(), caretaker.strike_all())]
+        watch = asyncio.ensure_future(caretaker.watch())
+        try:
+            interrupted = await self._until_over(watch, helpers, caretaker)
+        finally:
+            for task in (watch, *helpers):
+                task.cancel()
+            await asyncio.gather(watch, *helpers, return_exceptions=True)
+            for own in stores:
+                await own.database.close()
+        return caretaker, interrupted
+
+    async def _start(self, supervisor: Supervisor, store: Store, log: Any) -> None:
+        """Configure the workers, wait until all are ready, and start the clock."""
+        await supervisor.configure_all()
+        wanted, waited_from = len(supervisor.places), time.monotonic()
+        while (await store.database.rows("select count(*) from worker"))[0][0] < wanted:
+            if time.monotonic() - waited_from > WORKER_READY_S_MAX or supervisor.someone_died:
+                log.seek(0)
+                last = log.read().decode(errors="replace").strip().splitlines()[-3:]
+                raise Unavailable(f"the workers did not get ready: {' | '.join(last) or 'they said nothing'}")
+            await asyncio.sleep(0.01)
+        (epoch_s,) = (await store.database.rows("select extract(epoch from clock_timestamp())::float8"))[0]
+        self._zero = time.monotonic() + LEAD_S
+        self._start_epoch_s = epoch_s + LEAD_S
+        await supervisor.start_run(self._start_epoch_s)
+
+    async def _until_over(
+        self, watch: asyncio.Future[None], helpers: list[asyncio.Future[Any]], caretaker: Caretaker
+    ) -> bool:
+        """Wait, telling about progress. An error in any part of the engine ends the run with it."""
+        while not watch.done():
+            await asyncio.wait([watch], timeout=PROGRESS_S)
+            for task in helpers:
+                if task.done() and task.exception() is not None:
+                    raise task.exception() or LabError("a part of the engine ended")
+            self._on_progress(Progress("live", caretaker.ended, self.plan.count, self.now_s(), self.now_s()))
+            if self._stop():
+                return True
+        watch.result()
+        return False
+
+    def _worker_config(self, worker: str, place: int) -> WorkerConfig:
+        scenario = self.plan.scenario
+        return WorkerConfig(
+            worker=worker,
+            place=place,
+            dsn=self.servers.dsn,
+            redis_url=self.servers.redis_url,
+            schema=self.schema,
+            prefix=self.prefix,
+            scenario=scenario.data,
+            base=str(scenario.base.resolve()),
+        )
+
+    async def _record(
+        self, connection: Database, caretaker: Caretaker, started_at: datetime, wall_s: float, facts: dict[str, Any]
+    ) -> Record:
+        """Read the run out of PostgreSQL."""
+        start = self._start_epoch_s
+        transitions = await harvest.transitions(connection, start)
+        samples = [*caretaker.samples, *await harvest.samples(connection, start)]
+        events = [*self.notes.rows, *await harvest.events(connection, start)]
+        record = records.assemble(
+            self.plan,
+            "live",
+            transitions,
+            sorted(samples, key=lambda row: row.t_s),
+            sorted(events, key=lambda row: row.t_s),
+            run_id=records.new_run_id(self.plan.scenario, "live", started_at, self._nonce),
+            started_at=started_at,
+            wall_s=wall_s,
+            facts=facts,
+        )
+        return judge(record)

@@ -1,0 +1,122 @@
+"""A worker's heartbeat: renews leases, reports memory, moves the gate. In a thread of its own, with a connection of its own.
+
+A heartbeat on the event loop lies: a handler that blocks the loop would let the leases of healthy work lapse, and it would run twice.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import psutil
+import psycopg
+
+from lab.rules import Rulebook, health, lease
+from lab.rules.tasks import State
+from live_backend.database import GONE, backoff_s, options
+from live_backend.store import RENEW
+
+REPORT = """
+with reported as (
+    insert into report (worker, rss_bytes, cpu, active, gate)
+    values (%(worker)s, %(rss_bytes)s, %(cpu)s, %(active)s, %(gate)s))
+update worker set seen_at = now(), rss_bytes = %(rss_bytes)s, active = %(active)s, gate = %(gate)s where id = %(worker)s"""
+
+NOTE = "insert into note (kind, worker, task, detail) values (%(kind)s, %(worker)s, %(task)s, %(detail)s)"
+
+
+class Heartbeat(threading.Thread):
+    """Beats until `stop()`. `gate_open` and `must_leave` are what it decided; `on_change` is called after each decision."""
+
+    def __init__(
+        self, dsn: str, schema: str, worker: str, rules: Rulebook, running: Callable[[], list[int]], on_change: Callable[[], None]
+    ) -> None:
+        super().__init__(name="heartbeat", daemon=True)
+        self.gate_open = True
+        self.must_leave = False
+        self._dsn, self._schema, self._worker, self._rules = dsn, schema, worker, rules
+        self._running, self._on_change = running, on_change
+        self._stopping = threading.Event()
+        self._process = psutil.Process()
+        self._closed_since: float | None = None
+        self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
+
+    def stop(self) -> None:
+        """Beat no more."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Report every `report_s`, renew every third of a lease; whatever breaks is connected again."""
+        report_s, renew_s = self._rules.health.report_s, lease.renew_every_s(self._rules.lease)
+        next_report = next_renewal = time.monotonic()
+        failures = 0
+        while not self._stopping.is_set():
+            now = time.monotonic()
+            try:
+                if now >= next_report:
+                    self._report()
+                    next_report = max(next_report + report_s, now)
+                if now >= next_renewal:
+                    self._renew()
+                    next_renewal = max(next_renewal + renew_s, now)
+                failures = 0
+            except GONE:
+                self._connection = None
+                self._stopping.wait(backoff_s(failures))
+                failures += 1
+                continue
+            self._stopping.wait(max(0.0, min(next_report, next_renewal) - time.monotonic()))
+
+    def _report(self) -> None:
+        rss_bytes, cpu = self._process.memory_info().rss, self._process.cpu_percent() / 100.0
+        self._review_gate(rss_bytes)
+        values = {"worker": self._worker, "rss_bytes": rss_bytes, "cpu": cpu, "gate": self.gate_open}
+        self._execute(REPORT, {**values, "active": len(self._running())})
+
+    def _review_gate(self, rss_bytes: int) -> None:
+        rules, was_open, now = self._rules.health, self.gate_open, time.monotonic()
+        self.gate_open = health.gate_open(was_open, health.score(rss_bytes, rules), rules)
+        if was_open and not self.gate_open:
+            self._closed_since = now
+            self._note("gate_closed")
+        elif self.gate_open and not was_open:
+            self._closed_since = None
+            self._note("gate_opened")
+        if not self.gate_open:
+            release_memory()
+        if self._closed_since is not None and health.must_recycle(now - self._closed_since, rules) and not self.must_leave:
+            self.must_leave = True
+            self._note("worker_recycled")
+        if self.gate_open != was_open or self.must_leave:
+            self._on_change()
+
+    def _renew(self) -> None:
+        """Leased or not: a lease that nobody reads does no harm, and one code path is simpler than two."""
+        if ids := self._running():
+            values = {"ids": ids, "worker": self._worker, "running": State.RUNNING}
+            self._execute(RENEW, {**values, "lease_s": self._rules.lease.length_s})
+
+    def _note(self, kind: str) -> None:
+        self._execute(NOTE, {"kind": kind, "worker": self._worker, "task": -1, "detail": f"pid {os.getpid()}"})
+
+    def _execute(self, query: str, values: dict[str, Any]) -> None:
+        if self._connection is None or self._connection.closed:
+            connected = psycopg.connect(self._dsn, autocommit=True, options=options(self._schema), connect_timeout=5)
+            self._connection = connected
+        self._connection.execute(query, values)  # type: ignore[arg-type]
+
+
+def release_memory() -> None:
+    """Collect garbage, then ask the C library to return free heap to the system (it need not, and only glibc is asked)."""
+    gc.collect()
+    if sys.platform == "linux":
+        try:
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
+        except (OSError, AttributeError):
+            return  # another C library (musl): there is no such call, and nothing else to ask

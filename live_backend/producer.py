@@ -1,0 +1,105 @@
+"""The producer: tasks arrive as planned, admission is asked, and what is admitted is committed as PENDING and then pushed.
+
+Batching is natural: a batch is whatever has arrived while the previous one was being committed, never waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+
+from lab.limits import LIVE_BATCH_TASKS_MAX
+from lab.rules import admission
+from lab.rules.admission import Answer
+from lab.workload import Plan
+from live_backend.broker import GONE, Broker
+from live_backend.notes import Notes
+from live_backend.store import Store
+
+REVIEW_S = 0.02
+"""How often held tasks ask again: a gate that has opened is used within this time."""
+
+
+class Producer:
+    """Replays a plan's arrivals against the clock. `closed_workers` and `pending` are kept up to date by the caretaker."""
+
+    def __init__(self, plan: Plan, store: Store, broker: Broker, notes: Notes, now_s: Callable[[], float]) -> None:
+        self.arrived = 0
+        self.rejected = 0
+        self.submitted = 0
+        self.closed_workers = 0
+        self.pending = 0
+        self._plan, self._store, self._broker, self._notes, self._now_s = plan, store, broker, notes, now_s
+        self._rules, self._workers = plan.scenario.rules, plan.scenario.mesh.workers
+        self._held: deque[int] = deque()
+        self._was_open = True
+
+    @property
+    def done(self) -> bool:
+        """Whether every task has arrived and been committed or refused."""
+        return self.submitted + self.rejected == self._plan.count
+
+    @property
+    def holding(self) -> int:
+        """Tasks that wait for admission."""
+        return len(self._held)
+
+    async def run(self) -> None:
+        """Submit until all have been."""
+        arrivals = self._plan.arrival_s
+        while not self.done:
+            batch = self._admitted(self._now_s())
+            if batch:
+                await self._submit(batch)
+            elif self._held:
+                await asyncio.sleep(REVIEW_S)
+            elif self.arrived < self._plan.count:
+                await asyncio.sleep(max(0.0, float(arrivals[self.arrived]) - self._now_s()))
+
+    def _admitted(self, now_s: float) -> list[int]:
+        """The next batch: held tasks first, then those whose time has come."""
+        batch: list[int] = []
+        while self._held and len(batch) < LIVE_BATCH_TASKS_MAX and self._is_open(len(batch)):
+            batch.append(self._held.popleft())
+        while self.arrived < self._plan.count and self._plan.arrival_s[self.arrived] <= now_s:
+            if len(batch) >= LIVE_BATCH_TASKS_MAX:
+                break
+            self._ask(batch)
+        return batch
+
+    def _ask(self, batch: list[int]) -> None:
+        """Admission's answer for the task that arrives now."""
+        answer = admission.answer(self._is_open(len(batch)), len(self._held), self._rules.admission)
+        if answer is Answer.ADMIT:
+            batch.append(self.arrived)
+        elif answer is Answer.HOLD:
+            self._held.append(self.arrived)
+        else:
+            self.rejected += 1
+            self._notes.add("rejected", task=self.arrived)
+        self.arrived += 1
+
+    def _is_open(self, coming_in: int) -> bool:
+        is_open = admission.is_open(
+            self.closed_workers, self._workers, self.pending + coming_in, self._rules.health, self._rules.admission
+        )
+        if is_open != self._was_open:
+            self._notes.add("admission_opened" if is_open else "admission_closed")
+            self._was_open = is_open
+        return is_open
+
+    async def _submit(self, batch: list[int]) -> None:
+        """Commit, then push. If the push is lost, the reaper finds the row and repeats it."""
+        plan = self._plan
+        classes = [plan.queue[task] for task in batch]
+        roles = [plan.role_names[plan.role[task]] for task in batch]
+        await self._store.submit(batch, roles, [int(plan.priority[task]) for task in batch], classes)
+        self.submitted += len(batch)
+        self.pending += len(batch)
+        by_class: dict[int, list[int]] = {}
+        for task, queue in zip(batch, classes, strict=True):
+            by_class.setdefault(queue, []).append(task)
+        with suppress(*GONE):
+            await self._broker.push(by_class)

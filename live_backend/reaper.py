@@ -1,0 +1,120 @@
+"""The reaper: returns due retries, takes lapsed claims back, and puts back from PostgreSQL what Redis has lost.
+
+It holds nothing that matters: any process could do this, and one that dies in the middle leaves nothing half done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+from lab.limits import LIVE_BATCH_TASKS_MAX, RETRY_POLL_S
+from lab.rules import Rulebook
+from lab.rules.tasks import Accepted, Event, State, transition
+from live_backend.broker import GONE, Broker
+from live_backend.notes import Notes
+from live_backend.store import Store, Verdict
+
+ALIVE = """
+select id from worker where left_at is null and seen_at > now() - %(silent_s)s * interval '1 second'"""
+
+
+class Reaper:
+    """Looks after one run's tasks."""
+
+    def __init__(self, store: Store, broker: Broker, rules: Rulebook, notes: Notes) -> None:
+        self._store, self._broker, self._rules, self._notes = store, broker, rules, notes
+
+    async def run(self) -> None:
+        """Until cancelled: due retries as they come, everything else every `sweep_s`."""
+        next_sweep = time.monotonic() + self._rules.lease.sweep_s
+        await self._sign_index()
+        while True:
+            with suppress(*GONE):
+                await self._return_due()
+            if time.monotonic() >= next_sweep:
+                next_sweep += self._rules.lease.sweep_s
+                with suppress(*GONE):
+                    await self.sweep()
+            await asyncio.sleep(RETRY_POLL_S)
+
+    async def sweep(self) -> None:
+        """One look at everything that should have happened by now."""
+        await self._store.advance()
+        await self._return_overdue()
+        if self._rules.lease.reclaims:
+            await self._reclaim_lapsed()
+            await self._mend_index()
+
+    # -- retries --
+
+    async def _return_due(self) -> None:
+        ids = await self._broker.due(time.time(), LIVE_BATCH_TASKS_MAX)
+        if ids:
+            moved = await self._store.due(ids)
+            await self._push(moved, front=self._rules.retry.position == "front")
+            not_moved = set(ids) - {task for task, _ in moved}
+            too_early = await self._store.still_waiting(not_moved) if not_moved else set[int]()
+            await self._broker.unschedule([task for task in ids if task not in too_early])
+
+    async def _return_overdue(self) -> None:
+        """Retries that Redis forgot; and those of a slot that died asleep, once its lease would have lapsed."""
+        in_slot = self._rules.retry.wait == "in_slot"
+        if in_slot and not self._rules.lease.reclaims:
+            return  # the published way: what slept in a dead slot is lost
+        late_s = self._rules.lease.length_s if in_slot else 0.0
+        ids = await self._store.overdue(late_s, LIVE_BATCH_TASKS_MAX)
+        if ids:
+            await self._push(await self._store.due(ids), front=self._rules.retry.position == "front")
+
+    # -- leases --
+
+    async def _reclaim_lapsed(self) -> None:
+        verdicts = []
+        for task, facts in await self._store.lapsed(LIVE_BATCH_TASKS_MAX):
+            verdict = transition(facts, Event.LEASE_LAPSED, self._rules.retry)
+            assert isinstance(verdict, Accepted), verdict
+            verdicts.append(Verdict(task, facts.token, verdict))
+        if not verdicts:
+            return
+        taken_back = await self._store.reclaim(verdicts)
+        await self._push([(task, queue) for task, queue, state in taken_back if state is State.PENDING])
+        dead = [task for task, _, state in taken_back if state is State.PERMANENT_FAILURE]
+        if dead:
+            await self._broker.settled("", (), {}, dead)
+
+    # -- the index --
+
+    async def _sign_index(self) -> None:
+        with suppress(*GONE):
+            await self._broker.mark()
+
+    async def _mend_index(self) -> None:
+        """Put back pending tasks that stand in no queue and on no living worker's list: pushing twice is harmless.
+
+        The cheap question first: as long as the queues hold at least as many tasks as have been pending for a sweep, none is missing.
+        """
+        waiting = await self._store.waiting(self._rules.lease.sweep_s)
+        intact = await self._broker.mark()
+        if not waiting or (intact and sum((await self._broker.depths())[:3]) >= len(waiting)):
+            return
+        present = await self._broker.contents(await self._living())
+        missing = [(task, queue) for task, queue in waiting if task not in present]
+        for task, _ in missing:
+            self._notes.add("requeued", task=task)
+        await self._push(missing, front=True)
+
+    async def _living(self) -> Sequence[str]:
+        """Workers that were heard of within a lease: what they took is in good hands."""
+        silent_s = self._rules.lease.length_s
+        return [row[0] for row in await self._store.database.rows(ALIVE, {"silent_s": silent_s})]
+
+    async def _push(self, tasks: Sequence[tuple[int, int]], *, front: bool = False) -> None:
+        if not tasks:
+            return
+        by_class: dict[int, list[int]] = {}
+        for task, queue in tasks:
+            by_class.setdefault(queue, []).append(task)
+        await self._broker.push(by_class, front=front)

@@ -1,0 +1,231 @@
+"""PostgreSQL, the authority: every change of a task's state, each with its audit row in one statement.
+
+The statements hold, order and compare. They decide nothing: states, delays and reasons come in as parameters, from the rulebook.
+Each is guarded (by the state it expects, by the fencing token, by the lease's end), so that repeating it, or coming late with it,
+changes nothing. Time is the server's own (`now()`), never a client's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from lab.rules.lease import LeaseRules
+from lab.rules.tasks import TERMINAL, Accepted, Event, State, Task
+from live_backend.database import Database
+
+SUBMIT = """
+with new as (
+    insert into task (id, role, priority, class, state)
+    select id, role, priority, class, %(state)s
+    from unnest(%(ids)s::bigint[], %(roles)s::text[], %(priorities)s::smallint[], %(classes)s::smallint[])
+         as t (id, role, priority, class)
+    on conflict (id) do nothing
+    returning id)
+insert into transition (task, from_state, to_state, attempt, token, reason)
+select id, '', %(state)s, 0, 0, %(reason)s from new"""
+
+CLAIM = """
+with won as (
+    update task
+    set state = %(to)s, attempt = attempt + 1, token = token + 1, worker = %(worker)s, changed_at = now(),
+        lease_until = now() + %(lease_s)s * interval '1 second'
+    where id = any(%(ids)s) and state = %(from)s
+    returning id, attempt, token, forgiven),
+logged as (
+    insert into transition (task, from_state, to_state, worker, attempt, token, reason)
+    select id, %(from)s, %(to)s, %(worker)s, attempt, token, %(reason)s from won)
+select id, attempt, token, forgiven from won"""
+
+MINE = """
+select id, attempt, token, forgiven from task
+where id = any(%(ids)s) and state = %(running)s and worker = %(worker)s"""
+
+SETTLE = """
+with verdict as (
+    select * from unnest(%(ids)s::bigint[], %(tokens)s::integer[], %(attempts)s::integer[], %(states)s::text[],
+                         %(delays_s)s::float8[], %(reasons)s::text[])
+             as v (id, token, attempt, state, delay_s, reason)),
+moved as (
+    update task
+    set state = verdict.state, attempt = verdict.attempt, changed_at = now(), lease_until = null,
+        due_at = now() + verdict.delay_s * interval '1 second'
+    from verdict
+    where task.id = verdict.id and task.token = verdict.token and task.state = %(from)s
+    returning task.id, task.attempt, task.token, task.worker, task.state, verdict.delay_s, verdict.reason, task.due_at),
+logged as (
+    insert into transition (task, from_state, to_state, worker, attempt, token, reason, delay_s)
+    select id, %(from)s, state, worker, attempt, token, reason, delay_s from moved)
+select id, extract(epoch from due_at)::float8 from moved"""
+
+ALREADY = """
+select id, extract(epoch from due_at)::float8
+from task join unnest(%(ids)s::bigint[], %(tokens)s::integer[], %(states)s::text[]) as v (id, token, state) using (id, token, state)"""
+
+DUE = """
+with moved as (
+    update task set state = %(to)s, changed_at = now()
+    where id = any(%(ids)s) and state = %(from)s and due_at <= now()
+    returning id, class, attempt, token),
+logged as (
+    insert into transition (task, from_state, to_state, worker, attempt, token, reason)
+    select id, %(from)s, %(to)s, %(worker)s, attempt, token, %(reason)s from moved)
+select id, class from moved order by id"""
+
+RENEW = """
+update task set lease_until = now() + %(lease_s)s * interval '1 second'
+where id = any(%(ids)s) and worker = %(worker)s and state = %(running)s"""
+
+LAPSED = """
+select id, attempt, token, forgiven from task
+where id >= %(lowest)s and state = %(running)s and lease_until <= now() order by lease_until limit %(limit)s"""
+
+RECLAIM = """
+with verdict as (
+    select * from unnest(%(ids)s::bigint[], %(tokens)s::integer[], %(states)s::text[]) as v (id, token, state)),
+moved as (
+    update task set state = verdict.state, changed_at = now(), lease_until = null
+    from verdict
+    where task.id = verdict.id and task.token = verdict.token and task.state = %(from)s and task.lease_until <= now()
+    returning task.id, task.class, task.attempt, task.token, task.state),
+logged as (
+    insert into transition (task, from_state, to_state, attempt, token, reason)
+    select id, %(from)s, state, attempt, token, %(reason)s from moved)
+select id, class, state from moved order by id"""
+
+OVERDUE = """
+select id from task
+where id >= %(lowest)s and state = %(waiting)s and due_at <= now() - %(late_s)s * interval '1 second'
+order by due_at limit %(limit)s"""
+
+STILL_WAITING = """
+select id from task where id = any(%(ids)s) and state = %(waiting)s"""
+
+WAITING = """
+select id, class from task
+where id >= %(lowest)s and state = %(pending)s and changed_at <= now() - %(older_s)s * interval '1 second'
+order by changed_at, id"""
+
+LOWEST = """
+select coalesce((select min(id) from task where id >= %(lowest)s and state <> all(%(terminal)s)),
+                (select max(id) + 1 from task), %(lowest)s)"""
+
+COUNTS = """
+select state, count(*) from task where id >= %(lowest)s group by state"""
+
+
+class Claim(NamedTuple):
+    """A task that this worker won, with the facts that the rules need."""
+
+    id: int
+    task: Task
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the rulebook said of a claim that ended: to be written if the token is still current."""
+
+    id: int
+    token: int
+    accepted: Accepted
+
+
+class Store:
+    """The tasks of one run. `lowest` is the lowest id that may not be finished yet; sweeps start there."""
+
+    def __init__(self, database: Database, lease: LeaseRules) -> None:
+        self.database = database
+        self.lowest = 0
+        self._lease = lease
+
+    async def submit(
+        self, ids: Sequence[int], roles: Sequence[str], priorities: Sequence[int], classes: Sequence[int]
+    ) -> None:
+        """Insert tasks as PENDING. An id that is there already is left as it is."""
+        batch = {"ids": list(ids), "roles": list(roles), "priorities": list(priorities), "classes": list(classes)}
+        await self.database.run(SUBMIT, {**batch, "state": State.PENDING, "reason": Event.SUBMITTED})
+
+    async def claim(self, ids: Sequence[int], worker: str) -> list[Claim]:
+        """PENDING → RUNNING for those of `ids` that are still to be had, under a lease."""
+        rows, repeated = await self.database.run(
+            CLAIM,
+            {
+                "ids": list(ids),
+                "worker": worker,
+                "lease_s": self._lease.length_s,
+                "from": State.PENDING,
+                "to": State.RUNNING,
+                "reason": Event.CLAIMED,
+            },
+        )
+        if repeated:  # the first try may have been committed before the connection broke: those claims are ours too
+            rows = await self.database.rows(MINE, {"ids": list(ids), "worker": worker, "running": State.RUNNING})
+        return [Claim(row[0], Task(State.RUNNING, row[1], row[2], row[3])) for row in rows]
+
+    async def settle(self, verdicts: Sequence[Verdict]) -> dict[int, float]:
+        """Write verdicts on RUNNING tasks. Returns id → due time (epoch, s) of those that held; the others came too late."""
+        batch = {
+            "ids": [one.id for one in verdicts],
+            "tokens": [one.token for one in verdicts],
+            "states": [one.accepted.task.state for one in verdicts],
+        }
+        rows, repeated = await self.database.run(
+            SETTLE,
+            {
+                **batch,
+                "attempts": [one.accepted.task.attempt for one in verdicts],
+                "delays_s": [one.accepted.delay_s for one in verdicts],
+                "reasons": [one.accepted.reason for one in verdicts],
+                "from": State.RUNNING,
+            },
+        )
+        if repeated:
+            rows = await self.database.rows(ALREADY, batch)
+        return {row[0]: row[1] for row in rows}
+
+    async def due(self, ids: Sequence[int], worker: str = "") -> list[tuple[int, int]]:
+        """RETRY_WAIT → PENDING for those of `ids` whose time has come by the store's clock. Returns (id, class)."""
+        moves = {"from": State.RETRY_WAIT, "to": State.PENDING, "reason": Event.DUE}
+        rows = await self.database.rows(DUE, {"ids": list(ids), "worker": worker, **moves})
+        return [(row[0], row[1]) for row in rows]
+
+    async def lapsed(self, limit: int) -> list[tuple[int, Task]]:
+        """Tasks whose lease is over."""
+        rows = await self.database.rows(LAPSED, {"lowest": self.lowest, "running": State.RUNNING, "limit": limit})
+        return [(row[0], Task(State.RUNNING, row[1], row[2], row[3])) for row in rows]
+
+    async def reclaim(self, verdicts: Sequence[Verdict]) -> list[tuple[int, int, State]]:
+        """Take lapsed claims back. Returns (id, class, new state) of those that were not renewed meanwhile."""
+        batch = {
+            "ids": [one.id for one in verdicts],
+            "tokens": [one.token for one in verdicts],
+            "states": [one.accepted.task.state for one in verdicts],
+        }
+        rows = await self.database.rows(RECLAIM, {**batch, "from": State.RUNNING, "reason": Event.LEASE_LAPSED})
+        return [(row[0], row[1], State(row[2])) for row in rows]
+
+    async def overdue(self, late_s: float, limit: int) -> list[int]:
+        """Retries that should have been due at least `late_s` ago."""
+        values = {"lowest": self.lowest, "waiting": State.RETRY_WAIT, "late_s": late_s, "limit": limit}
+        return [row[0] for row in await self.database.rows(OVERDUE, values)]
+
+    async def still_waiting(self, ids: Collection[int]) -> set[int]:
+        """Those of `ids` that are in RETRY_WAIT."""
+        rows = await self.database.rows(STILL_WAITING, {"ids": list(ids), "waiting": State.RETRY_WAIT})
+        return {row[0] for row in rows}
+
+    async def waiting(self, older_s: float) -> list[tuple[int, int]]:
+        """(id, class) of tasks that have been PENDING for at least `older_s`, those that wait longest first."""
+        values = {"lowest": self.lowest, "pending": State.PENDING, "older_s": older_s}
+        return [(row[0], row[1]) for row in await self.database.rows(WAITING, values)]
+
+    async def advance(self) -> int:
+        """Move `lowest` past all finished tasks; returns it."""
+        rows = await self.database.rows(LOWEST, {"lowest": self.lowest, "terminal": [str(state) for state in TERMINAL]})
+        self.lowest = rows[0][0]
+        return self.lowest
+
+    async def counts(self) -> dict[State, int]:
+        """Tasks by state, from `lowest` on."""
+        return {State(row[0]): row[1] for row in await self.database.rows(COUNTS, {"lowest": self.lowest})}

@@ -1,0 +1,221 @@
+"""The left-hand form: which scenario, which knobs, which engine. Reads widgets; decides nothing about the mesh."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+import streamlit as st
+
+from lab import limits
+from lab.errors import LabError, Problem, ScenarioError
+from lab.scenario import Scenario
+from ui import history, jobs, knobs, library, load, text
+from ui.knobs import Knob
+
+OWN = "own"
+OWN_FILE = "your-scenario.yaml"
+RESULT, SCENARIO, RECENT = "Result", "Scenario", "Recent runs"
+VIEWS = (RESULT, SCENARIO, RECENT)
+LONG_RUN_S = 120.0
+BUTTONS: tuple[tuple[jobs.Engine, str, str, str], ...] = (
+    ("both", "Run both", ":material/compare_arrows:", "The model first, then the real thing with the same tasks."),
+    ("sim", "Model", ":material/timeline:", "The SimPy model only: an hour costs about a second."),
+    ("live", "Live", ":material/dns:", "Real Redis, PostgreSQL and worker processes: takes as long as it says."),
+)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the form says now. `scenario` is None while there are `problems`; knobs are applied to it."""
+
+    name: str
+    text: str
+    source: str
+    claim: str = ""
+    scenario: Scenario | None = None
+    problems: list[Problem] = field(default_factory=list)
+
+
+def sidebar() -> Choice:
+    """The whole form, and what it says."""
+    with st.sidebar:
+        st.markdown("#### :material/hub: Agent Mesh Lab")
+        st.caption("One scenario, two engines: the model and the real thing, side by side.")
+        choice = _turned(_chosen())
+        if choice.scenario is not None:
+            _load_hint(choice.scenario)
+        elif choice.problems:
+            st.error(f"{text.plural(len(choice.problems), 'problem')} to mend: see the *Scenario* view.", icon=":material/error:")
+        _run_buttons(choice.scenario)
+    return choice
+
+
+# ---- which scenario --------------------------------------------------------------------------------------------------
+
+
+def _chosen() -> Choice:
+    """The scenario as its file has it."""
+    files = library.shipped()
+    options = [*files, OWN]
+    name = st.selectbox(
+        "Scenario",
+        options,
+        key="scenario",
+        format_func=lambda option: "Your own YAML" if option == OWN else option,
+        help="The scenarios that ship with the lab, or one that you paste or upload in the *Scenario* view.",
+        on_change=_look_at_own,
+        bind="query-params",
+        persist_state="session",
+    )
+    if name == OWN or name not in files:
+        source, content, claim = st.session_state.get("own_name", OWN_FILE), st.session_state.get("own_yaml") or "", ""
+    else:
+        file = files[name]
+        source, content, claim = file.path.name, file.text, file.claim
+        st.caption(text.escape(claim))
+    try:
+        return Choice(name or OWN, content, source, claim, library.load(content, source))
+    except ScenarioError as error:
+        return Choice(name or OWN, content, source, claim, problems=error.problems)
+
+
+def _look_at_own() -> None:
+    """Whoever chooses to bring their own YAML wants to see where it goes."""
+    if st.session_state.get("scenario") == OWN:
+        st.session_state["view"] = SCENARIO
+
+
+def edit(content: str, name: str = OWN_FILE) -> None:
+    """Put a scenario into the editor and go there (a callback)."""
+    st.session_state.update({"own_yaml": content, "own_name": name, "scenario": OWN, "view": SCENARIO})
+
+
+def choose(name: str) -> None:
+    """Choose a shipped scenario (a callback)."""
+    st.session_state["scenario"] = name
+
+
+# ---- its knobs -------------------------------------------------------------------------------------------------------
+
+
+def _turned(choice: Choice) -> Choice:
+    """The choice with the knobs applied."""
+    if choice.scenario is None:
+        return choice
+    found = knobs.knobs(choice.scenario)
+    round_ = st.session_state.get("knob_round", 0)
+    stamp = hashlib.sha256(f"{choice.name}\n{choice.text}\n{round_}".encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    values: dict[str, knobs.Value] = {}
+    left, right = st.columns(2)
+    for index, knob in enumerate(found):
+        with left if index % 2 == 0 else right:
+            values[knob.name] = _knob(knob, f"knob-{knob.name}-{stamp}")
+    changed = len({path for knob in found for path in knob.paths if knobs.overrides([knob], values)})
+    _reset(bool(changed))
+    try:
+        return Choice(choice.name, choice.text, choice.source, choice.claim, knobs.apply(choice.scenario, found, values))
+    except LabError as error:
+        problems = error.problems if isinstance(error, ScenarioError) else [Problem("", str(error))]
+        return Choice(choice.name, choice.text, choice.source, choice.claim, problems=problems)
+
+
+def _knob(knob: Knob, key: str) -> knobs.Value:
+    number = int if knob.kind == "whole" else float
+    value: int | float | None = st.number_input(
+        knob.label,
+        min_value=number(knob.low),
+        max_value=number(knob.high),
+        value=None if knob.value is None else number(knob.value),
+        step=number(knob.step),
+        format="%d" if knob.kind == "whole" else "%g",
+        key=key,
+        help=knob.help,
+        placeholder=knob.placeholder or None,
+    )
+    # An emptied field means: as the scenario has it.
+    return knob.value if value is None else value
+
+
+def _reset(enabled: bool) -> None:
+    st.button(
+        "Reset to the scenario's values",
+        icon=":material/restart_alt:",
+        key="reset",
+        type="tertiary",
+        disabled=not enabled,
+        on_click=_next_round,
+        help=None if enabled else "Every knob stands where the scenario has it.",
+    )
+
+
+def _next_round() -> None:
+    """Fresh widgets, which start from the scenario's values again."""
+    st.session_state["knob_round"] = st.session_state.get("knob_round", 0) + 1
+
+
+# ---- its load --------------------------------------------------------------------------------------------------------
+
+
+@st.cache_data(max_entries=50, show_spinner=False)
+def _offered(yaml_text: str, base: str) -> load.Load:
+    return load.offered(Scenario.parse(yaml_text, base=base))
+
+
+def _load_hint(scenario: Scenario) -> None:
+    try:
+        offered = _offered(scenario.to_yaml(), str(scenario.base))
+    except LabError as error:
+        st.warning(text.escape(str(error)), icon=":material/warning:")
+        return
+    st.caption(load.sentence(offered), help="From mean service times and expected retries; the engines know the rest.")
+    if offered.run_s > LONG_RUN_S:
+        st.caption(f":material/schedule: Live, this takes about {text.seconds(offered.run_s)}; the model needs no such wait.")
+
+
+# ---- which engine ----------------------------------------------------------------------------------------------------
+
+
+def _run_buttons(scenario: Scenario | None) -> None:
+    """Run both is what the lab is for; the others stand beside it."""
+    busy = [job for job in history.running() if job.id == st.query_params.get("job")]
+    too_many = scenario is not None and scenario.mesh.workers > limits.LIVE_WORKERS_MAX
+    with st.container(horizontal=True, gap="small"):
+        for engine, label, icon, about in BUTTONS:
+            st.button(
+                label,
+                icon=icon,
+                key=f"run-{engine}",
+                type="primary" if engine == "both" else "secondary",
+                help=about,
+                disabled=scenario is None or bool(busy) or (too_many and engine != "sim"),
+                on_click=start,
+                args=(scenario, engine),
+            )
+    if busy:
+        st.caption("A run is on its way; it can be cancelled in the *Result* view.")
+    if too_many:
+        st.caption(f"Live runs start at most {limits.LIVE_WORKERS_MAX} worker processes; the model takes more.")
+    if message := st.session_state.get("start_error"):
+        st.error(text.escape(message), icon=":material/error:")
+
+
+def start(scenario: Scenario, engine: jobs.Engine) -> None:
+    """Start a run and show it (a callback)."""
+    st.session_state["start_error"] = ""
+    try:
+        job_id = jobs.start(scenario, engine)
+    except OSError as error:
+        st.session_state["start_error"] = (
+            f"The run could not be started: {error}. Is {jobs.runs_dir()} writable? MESHLAB_RUNS names another folder."
+        )
+        return
+    show({"job": job_id})
+
+
+def show(query: dict[str, str]) -> None:
+    """Show the run with this permalink (a callback)."""
+    for name in ("job", "run"):
+        st.query_params.pop(name, None)
+    st.query_params.update(query)
+    st.session_state["view"] = RESULT

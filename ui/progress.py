@@ -1,0 +1,87 @@
+"""A run on its way: how far, how long still, and a way to stop it."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from lab.errors import UsageError
+from ui import jobs, text
+
+LOOK_S = 0.5
+
+
+def watch(job: jobs.Job) -> None:
+    """Follow an active job twice a second. The page is drawn anew when the job ends or another record is there."""
+    seen = len(job.record_folders)
+
+    @st.fragment(run_every=LOOK_S)
+    def follow() -> None:
+        try:
+            now = jobs.read(job.id)
+        except UsageError:
+            st.rerun()
+        if not now.active or len(now.record_folders) != seen:
+            st.rerun()
+        _panel(now)
+
+    follow()
+
+
+def _panel(job: jobs.Job) -> None:
+    with st.container(border=True):
+        told, stop = st.columns([5, 1], vertical_alignment="center")
+        with told:
+            st.progress(min(1.0, max(0.0, float(job.status.get("fraction") or 0.0))), text=sentence(job))
+        asked = job.cancel_asked_s
+        patient = asked is not None and asked <= jobs.CANCEL_PATIENCE_S
+        label = "Cancel" if asked is None else "Stopping …" if patient else "Stop now"
+        with stop:
+            st.button(
+                label,
+                icon=":material/stop_circle:",
+                key="cancel",
+                width="stretch",
+                disabled=patient,
+                on_click=_cancel,
+                args=(job,),
+                help="Ends the run as Ctrl-C would. What was recorded until then is kept.",
+            )
+
+
+def _cancel(job: jobs.Job) -> None:
+    jobs.cancel(job)
+
+
+def sentence(job: jobs.Job) -> str:
+    """Where a run stands, in one line of Markdown."""
+    status = job.status
+    engine = str(status.get("engine") or "")
+    if job.state == "starting" or not engine:
+        return ":material/hourglass_top: Starting …"
+    step = ""
+    if job.engine == "both":
+        step = " (1 of 2)" if engine == "sim" else " (2 of 2)"
+    words = [f"**{text.escape(text.ENGINE_WORDS.get(engine, engine))}**{step}"]
+    total = int(status.get("total") or 0)
+    if total:
+        words.append(f"{int(status.get('done') or 0):,} of {text.plural(total, 'task')}")
+    eta_s = status.get("eta_s")
+    if isinstance(eta_s, int | float) and eta_s > 0:
+        words.append(f"about {text.seconds(max(1.0, round(eta_s)))} left")
+    if status.get("note"):
+        words.append(text.escape(str(status["note"])))
+    return " · ".join(words)
+
+
+def ended_badly(job: jobs.Job) -> None:
+    """What happened to a run that failed or was cancelled, and where to look. Never a stack trace."""
+    if job.state == "cancelled":
+        kept = "What was recorded until then is below." if job.record_folders else "Nothing had been recorded yet."
+        st.warning(f"This run was cancelled. {kept}", icon=":material/stop_circle:")
+        return
+    lines = [line for line in job.message.splitlines() if line.strip()] or jobs.log_tail(job.log_file)
+    why = text.escape(lines[0]) if lines else "It ended without saying why."
+    st.error(why, title="The run failed", icon=":material/error:")
+    if lines[1:]:
+        st.code("\n".join(lines[1:]), language=None, wrap_lines=True)
+    st.caption(f"All that it printed: `{job.log_file}`. `meshlab doctor` tells what a live run needs and misses.")
