@@ -1,4 +1,4 @@
-"""`streamlit run app.py` starts the lab's app: this file is both the server's entry and the script that it runs for a page."""
+"""`streamlit run app.py` starts the app: this file is both the server's entry and the script of every page."""
 
 import streamlit as st
 
@@ -9,7 +9,7 @@ if __name__ == "__main__":  # Streamlit runs page scripts as __main__; the tests
 else:  # the server imports this module once, and finds `app`
     from streamlit.runtime.pages_manager import PagesManager
 
-    # Our pages/ is routed by st.navigation. Left alone, Streamlit would also take it for its older kind of pages: a deep link to
-    # a fresh server would then skip this file. (A private name: tests/ui/test_browser.py holds a deep link against it.)
+    # Our pages/ is routed by st.navigation. Left alone, Streamlit would also take it for its older kind of pages: a
+    # deep link to a fresh server would then skip this file. (A private name: tests/ui/test_browser.py watches it.)
     PagesManager.uses_pages_directory = False
     app = st.App(__file__)

@@ -7,6 +7,7 @@ import traceback
 from pathlib import Path
 from typing import NamedTuple
 
+from cli.terminal import harmless
 from lab.errors import Interrupted, LabError
 
 
@@ -20,7 +21,7 @@ class Failure(NamedTuple):
 def explain(error: BaseException, folder: Path) -> Failure:
     """What `error` means to the user. The details of a bug go to a file in `folder`, or where temporary files are."""
     if isinstance(error, LabError):
-        return Failure(str(error), error.exit_status)
+        return Failure(harmless(str(error)), error.exit_status)
     if isinstance(error, KeyboardInterrupt):
         return Failure("interrupted", Interrupted.exit_status)
     what = " ".join(f"{type(error).__name__}: {error}".split())

@@ -36,6 +36,11 @@ def tell(text: str) -> None:
         return  # nobody listens any more, and the work matters more
 
 
+def harmless(text: str) -> str:
+    """`text` without control characters: what a file says must not be able to steer the terminal."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else repr(letter)[1:-1] for letter in text)
+
+
 def ready_streams() -> None:
     """Make the standard streams safe to use: none missing, and none that fails on a letter its encoding lacks."""
     if None in (sys.stdin, sys.stdout, sys.stderr):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from cli.terminal import say, tell
+from cli.terminal import harmless, say, tell
 from lab.errors import ScenarioError
 from lab.scenario import Scenario
 
@@ -19,7 +19,7 @@ def _validated(path: str) -> bool:
     try:
         say(f"{path}: ok ({facts(Scenario.load(path))})")
     except ScenarioError as error:
-        tell(str(error))
+        tell(harmless(str(error)))
         return False
     return True
 

@@ -47,7 +47,7 @@ def check(record: Record) -> list[Check]:
     return [
         _nothing_lost(record),
         _completed_once(moves),
-        _legal(moves, previous),
+        _legal(moves),
         _tokens_rise(moves, previous),
         _attempts_bounded(record),
         _backoff_kept(record, moves, previous),
@@ -96,13 +96,23 @@ def _completed_once(moves: pd.DataFrame) -> Check:
     return _result("completed_once", claim, times[times > 1].index, f"{len(times):,} completions", "tasks completed twice")
 
 
-def _legal(moves: pd.DataFrame, previous: pd.DataFrame) -> Check:
-    start = moves["from"].astype(str)
-    illegal = [(a or None, b) not in LEGAL_STEPS for a, b in zip(start, moves["to"].astype(str), strict=True)]
-    torn = start.to_numpy() != previous["to"].astype(object).fillna("").astype(str).to_numpy()
-    broken = moves.loc[np.asarray(illegal, dtype=bool) | torn, "task"]
+def _legal(moves: pd.DataFrame) -> Check:
+    """Each step is in the table, and begins where the step before it ended (a task's first one: nowhere)."""
+    states = ["", *State]
+    legal = np.array([[(a or None, b) in LEGAL_STEPS for b in states] for a in states])
+    start, end = (_codes(moves[column], states) for column in ("from", "to"))
+    first = np.append(True, np.diff(moves["task"].to_numpy()) != 0)[: len(moves)]
+    torn = start != np.where(first, states.index(""), np.roll(end, 1))
+    broken = moves.loc[~legal[start, end] | torn, "task"]
     claim = "Every history is a path through the state table."
     return _result("legal_transitions", claim, broken, f"{len(moves):,} transitions", "tasks moved illegally")
+
+
+def _codes(column: pd.Series[str], names: list[str]) -> Any:
+    """The index in `names` of each value."""
+    import pandas as pd
+
+    return pd.Categorical(column, categories=names).codes
 
 
 def _tokens_rise(moves: pd.DataFrame, previous: pd.DataFrame) -> Check:

@@ -46,10 +46,13 @@ def _files_that_are_not_there(workload: dict[str, Any], base: Path) -> Iterator[
 
 
 def _file_problem(path: Path) -> str | None:
-    if not path.is_file():
-        return f"there is no file {path}"
-    if path.stat().st_size > limits.TRACE_BYTES_MAX:
-        return f"{path} is larger than {limits.TRACE_BYTES_MAX // limits.MIB} MiB"
+    try:
+        if not path.is_file():
+            return f"there is no file {path}"
+        if path.stat().st_size > limits.TRACE_BYTES_MAX:
+            return f"{path} is larger than {limits.TRACE_BYTES_MAX // limits.MIB} MiB"
+    except (OSError, ValueError) as error:  # a name that no file can have
+        return f"{path} cannot be read: {error}"
     return None
 
 

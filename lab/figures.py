@@ -2,7 +2,7 @@
 
 The model is blue and dashed, the real thing vermilion and solid (Okabe-Ito, so that colour-blind readers and
 black-and-white prints can tell them apart). Every axis has its unit. A trace never holds more than POINTS_MAX points,
-however many tasks ran: curves keep the extremes of what was left out. Where there is nothing to draw, the figure says why.
+however many tasks ran: curves keep the extremes of what was left out. Where there is nothing to draw, it says why.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ POINTS_MAX = 2_000
 WORKER_LINES_MAX = 32
 """More thin lines than this are a smear, and heavy: the fleet's maximum still speaks for all workers."""
 WORKER_POINTS_MAX = 8_000
-HISTOGRAM_BINS = 60
+HISTOGRAM_BINS_MIN, HISTOGRAM_BINS_MAX = 10, 80
 THROUGHPUT_BINS_MIN, THROUGHPUT_BINS_MAX = 12, 300
 BIN_STEPS_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 
@@ -106,7 +106,7 @@ def rss(records: Records, labels: Sequence[str]) -> go.Figure:
 def overlay(records: Records, labels: Sequence[str]) -> go.Figure:
     """Throughput, queue depth, latency and RSS of all records in one figure, two by two."""
     charts = (THROUGHPUT, QUEUE_DEPTH, LATENCY_ECDF, RSS)
-    figure = make_subplots(2, 2, subplot_titles=[chart.title for chart in charts], vertical_spacing=0.16)
+    figure = make_subplots(2, 2, subplot_titles=[_title(chart, records) for chart in charts], vertical_spacing=0.16)
     for index, chart in enumerate(charts):
         row, column = index // 2 + 1, index % 2 + 1
         _draw(figure, chart, records, _styles(records, labels), legend=index == 0, row=row, column=column)
@@ -114,22 +114,30 @@ def overlay(records: Records, labels: Sequence[str]) -> go.Figure:
     return figure
 
 
-def same_axes(left: go.Figure, right: go.Figure) -> None:
-    """Give two figures the same ranges, so that side by side they can be compared by eye."""
+def apart(figure: go.Figure, labels: Sequence[str]) -> list[go.Figure]:
+    """A figure of several records as one figure each, on the same axes, so that side by side they compare by eye."""
+    ranges = {}
     for axis in ("x", "y"):
-        values = [_finite(trace[axis]) for figure in (left, right) for trace in figure.data]
-        points = np.concatenate([*values, np.zeros(1)])
-        low, high = float(points.min()), float(points.max())
-        if high > low:
-            for figure in (left, right):
-                figure.update_layout({f"{axis}axis": {"range": [low, low + (high - low) * 1.04]}})
+        points = np.concatenate([*(_finite(trace[axis]) for trace in figure.data), np.zeros(1)])
+        if points.max() > points.min():
+            ranges[f"{axis}axis"] = {"range": [float(points.min()), float(points.max()) * 1.04]}
+    names = [_label(label) for label in labels]
+    parts = []
+    for name in names:
+        # Lines that belong to nobody, such as a limit, belong to all.
+        lines = [line for line in figure.data if line.legendgroup == name or line.legendgroup not in names]
+        part = go.Figure(lines, figure.layout)
+        parts.append(part.update_layout(ranges) if lines else part)
+    return parts
 
 
 def _figure(chart: Chart, records: Records, labels: Sequence[str]) -> go.Figure:
     figure = go.Figure()
     _draw(figure, chart, records, _styles(records, labels), legend=True)
-    figure.update_layout(height=300, margin={"l": 64, "r": 16, "t": 64, "b": 48}, **_legend(y=1.02))
-    figure.update_layout(title={"text": chart.title, "font": {"size": 16}, "y": 0.97, "yanchor": "top"})
+    figure.update_layout(height=280, margin={"l": 64, "r": 16, "t": 44, "b": 48}, **_legend(y=1.03))
+    figure.update_layout(
+        title={"text": _title(chart, records), "font": {"size": 16}, "x": 0, "y": 0.97, "yanchor": "top"}
+    )
     return figure
 
 
@@ -150,15 +158,16 @@ def _draw(
 ) -> None:
     """The lines of all records, axes with units; or, where there is not a single line, the reason."""
     at = {"row": row, "col": column} if row else {}
-    drawn = 0
-    for record, style in zip(records, styles, strict=True):
+    lines = []
+    for rank, (record, style) in enumerate(zip(records, styles, strict=True)):
         for line in chart.lines(record, style, records):
-            line.showlegend = bool(legend and line.showlegend is not False)
-            figure.add_trace(line, **at)
-            drawn += 1
-    if drawn:
-        figure.update_xaxes(title_text=chart.x, **at)
-        figure.update_yaxes(title_text=_y_title(chart, records), rangemode="tozero", tickformat=chart.y_format, **at)
+            lines.append(line.update(showlegend=bool(legend and line.showlegend is not False), legendrank=rank))
+    # Dashes over solid lines: where two runs agree to the pixel, both can still be seen.
+    for line in sorted(lines, key=lambda line: line.line.dash != "solid"):
+        figure.add_trace(line, **at)
+    if lines:
+        figure.update_xaxes(title_text=chart.x, rangemode="tozero", **at)
+        figure.update_yaxes(title_text=chart.y, rangemode="tozero", tickformat=chart.y_format, **at)
     else:
         _say_why(figure, chart, row, column)
 
@@ -179,9 +188,13 @@ def _styles(records: Records, labels: Sequence[str]) -> list[Style]:
     styles = []
     for index, (engine, label) in enumerate(zip(engines, labels, strict=True)):
         colour, dash = ENGINE_LOOK[engine] if by_engine else OTHER_LOOKS[index % len(OTHER_LOOKS)]
-        # Plotly reads some HTML in labels; a label may come from a stranger's file.
-        styles.append(Style(html.escape(LABELS.get(label, label)), colour, dash))
+        styles.append(Style(_label(label), colour, dash))
     return styles
+
+
+def _label(label: str) -> str:
+    """A label as Plotly shows it letter by letter: it reads some HTML, and a label may come from a stranger's file."""
+    return html.escape(LABELS.get(label, label))
 
 
 def _line(x: Any, y: Any, style: Style, name: str = "", **more: Any) -> go.Scatter:
@@ -214,11 +227,9 @@ def _throughput_lines(record: Record, style: Style, records: Records) -> Iterato
     yield _line(x, y, style, line={"shape": "hv"}, hovertemplate="%{y:.4~g}/s")
 
 
-def _y_title(chart: Chart, records: Records) -> str:
-    if chart is not THROUGHPUT:
-        return chart.y
-    width = bin_width_s(records)
-    return chart.y if width == 1.0 else f"{chart.y}, mean of {width:g} s"
+def _title(chart: Chart, records: Records) -> str:
+    width = bin_width_s(records) if chart is THROUGHPUT else 1.0
+    return chart.title if width == 1.0 else f"{chart.title}, mean of {width:g} s"
 
 
 # ---- queue depth -----------------------------------------------------------------------------------------------------
@@ -261,8 +272,11 @@ def _histogram_lines(record: Record, style: Style, records: Records) -> Iterator
     latency = metrics.latency_s(metrics.completed(record))
     if len(latency) == 0:
         return
-    longest = max(float(metrics.latency_s(metrics.completed(one)).max(initial=0.0)) for one in records)
-    counts, edges = np.histogram(latency, HISTOGRAM_BINS, range=(0.0, longest or 1.0))
+    everyone = np.concatenate([metrics.latency_s(metrics.completed(one)) for one in records])
+    # Rice's rule, over all runs together so that they share their bins.
+    bins = round(2 * (len(everyone) / len(records)) ** (1 / 3))
+    bins = min(HISTOGRAM_BINS_MAX, max(HISTOGRAM_BINS_MIN, bins))
+    counts, edges = np.histogram(latency, bins, range=(0.0, float(everyone.max()) or 1.0))
     x, y = edges, np.append(counts, 0)
     yield _line(x, y, style, line={"shape": "hv"}, fill="tozeroy", fillcolor=style.shade, hovertemplate="%{y:,} tasks")
 
@@ -279,16 +293,15 @@ def _rss_lines(record: Record, style: Style, records: Records) -> Iterator[go.Sc
     faint = Style(style.label, style.colour, style.dash, width=0.8)
     for name, (t_s, size) in list(curves.items())[:WORKER_LINES_MAX]:
         x, y = thin(t_s, size / MIB, min(points, POINTS_MAX))
-        named = f"{style.label}: {html.escape(name)}"
-        yield _line(x, y, faint, named, opacity=0.45, hoverinfo="skip", showlegend=False)
+        yield _line(x, y, faint, html.escape(name), opacity=0.45, hoverinfo="skip", showlegend=False)
     x, y = thin(*fleet_max(record))
-    yield _line(x, y / MIB, style, f"{style.label}, largest worker", hovertemplate="%{y:,.1f} MiB")
+    yield _line(x, y / MIB, style, hovertemplate="%{y:,.1f} MiB")
     if record is records[-1]:
         yield from _limit_line(records)
 
 
 def fleet_max(record: Record) -> tuple[Floats, Floats]:
-    """(moment in s, RSS in bytes of the largest worker): each worker's latest report counts until its next is overdue."""
+    """(moment in s, RSS in bytes of the largest worker): a worker's latest report counts until its next is overdue."""
     rows = record.samples[record.samples["worker"] != ""].sort_values("t_s", kind="stable")
     gap_s = rows.groupby("worker")["t_s"].diff().median()
     window = pd.to_timedelta(1.5 * gap_s if gap_s > 0 else 1.5, unit="s")
@@ -310,7 +323,7 @@ def _limit_line(records: Records) -> Iterator[go.Scatter]:
 
 # ---- the charts and their words --------------------------------------------------------------------------------------
 
-TIME_AXIS = "Time since the start of the run (s)"
+TIME_AXIS = "Time since the start (s)"
 THROUGHPUT = Chart(
     "Throughput",
     TIME_AXIS,
@@ -323,7 +336,7 @@ QUEUE_DEPTH = Chart(
 )
 LATENCY_ECDF = Chart(
     "Latency, cumulative",
-    "Latency, arrival to completion (s)",
+    "Latency (s)",
     "Share of completed tasks",
     "No task was completed, so there is no latency.",
     _ecdf_lines,
@@ -331,14 +344,14 @@ LATENCY_ECDF = Chart(
 )
 LATENCY_HISTOGRAM = Chart(
     "Latency, distribution",
-    "Latency, arrival to completion (s)",
+    "Latency (s)",
     "Completed tasks",
     "No task was completed, so there is no latency.",
     _histogram_lines,
     ",~r",
 )
 RSS = Chart(
-    "Memory of the workers (RSS)",
+    "Memory, largest worker",
     TIME_AXIS,
     "RSS (MiB)",
     "The run was over before a worker reported its memory.",

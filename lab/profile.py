@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
 from pydantic import Field, ValidationError
 
+from lab import yaml_source
 from lab.errors import UsageError
-from lab.limits import MIB
+from lab.limits import MIB, SCENARIO_BYTES_MAX
 from lab.rules.base import Rules
 
 FOLDER = Path(__file__).with_name("profiles")
@@ -39,9 +39,17 @@ def load(name: str, base: Path | None = None) -> Profile:
     """
     path = FOLDER / f"{name}.yaml" if name in BUILT_IN else (base or Path()) / name
     try:
-        return Profile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        with path.open(encoding="utf-8") as file:
+            found = yaml_source.read(file.read(SCENARIO_BYTES_MAX + 1))
+        if found.problems:
+            raise UsageError(f"profile {name!r} ({path}) is not a profile: {found.problems[0].message}")
+        return Profile.model_validate(found.data)
     except OSError as error:
         known = ", ".join(BUILT_IN)
         raise UsageError(f"profile {name!r}: no such profile or file ({error.strerror}); built in: {known}") from error
-    except (ValidationError, yaml.YAMLError) as error:
-        raise UsageError(f"profile {name!r} ({path}) is not a profile: {error}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        wrong = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise UsageError(f"profile {name!r} ({path}) is not a profile: {wrong}") from error
+    except ValueError as error:  # no text, or no name that a file can have
+        raise UsageError(f"profile {name!r} is not a profile: {error}") from error

@@ -216,7 +216,7 @@ def digest(tables: Mapping[str, pd.DataFrame]) -> str:
             if values.dtype.kind in "ifb":
                 sha.update(np.ascontiguousarray(values.to_numpy()).tobytes())
             else:
-                sha.update("\x1f".join(values.astype(str)).encode())
+                sha.update("\x1f".join(map(str, values.to_numpy(dtype=object))).encode())
     return sha.hexdigest()
 
 

@@ -327,7 +327,8 @@ def _whole_keys(data: Any) -> Any:
 def _with_preset(data: dict[str, Any]) -> dict[str, Any]:
     """The scenario's own values laid over those of its preset. Shapes that do not fit are left for validation to refuse."""
     rules = data.get("rules")
-    preset = PRESETS.get(rules.get("preset", "lab"), {}) if isinstance(rules, dict) else {}
+    name = rules.get("preset") if isinstance(rules, dict) else None
+    preset = PRESETS.get(name, {}) if isinstance(name, str) else {}
     if not preset:
         return data
     merged = {**data, "rules": _merged(preset.get("rules", {}), rules)}

@@ -31,9 +31,9 @@ def located(error: ValidationError, model: type[BaseModel], data: Any, source: Y
 
 def _speaks_of_the_other_shape(entry: Any) -> bool:
     """Where a number or a mapping may stand, the complaint of the one about the other helps nobody."""
-    return (entry["type"] == "int_type" and isinstance(entry["input"], dict)) or (
-        entry["type"] == "dict_type" and type(entry["input"]) is int and "dict" in str(entry["loc"][-1])
-    )
+    return (
+        entry["type"] == "int_type" and isinstance(entry["input"], dict) and entry["loc"][-1] == "constrained-int"
+    ) or (entry["type"] == "dict_type" and type(entry["input"]) is int and "dict" in str(entry["loc"][-1]))
 
 
 def _message(entry: Any, loc: Path, model: type[BaseModel]) -> str:

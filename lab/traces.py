@@ -49,7 +49,7 @@ class Table:
 def read(path: Path, where: str, renamed: Mapping[str, str] | None = None, limit: int | None = None) -> Table:
     """The table at `path`; `renamed` maps our column names to the file's. At most `limit` rows are read."""
     rows_max = min(limit or TASKS_MAX, TASKS_MAX)
-    columns = _parquet(path, rows_max) if path.suffix.lower() == ".parquet" else _csv(path, where, rows_max)
+    columns = _parquet(path, where, rows_max) if path.suffix.lower() == ".parquet" else _csv(path, where, rows_max)
     for ours, theirs in (renamed or {}).items():
         if theirs not in columns:
             raise ScenarioError(str(path), [Problem(where, f"has no column {theirs!r}; it has {', '.join(columns)}")])
@@ -66,7 +66,7 @@ def _csv(path: Path, where: str, rows_max: int) -> dict[str, list[Any]]:
             reader = csv.reader(file)
             header = next(reader, [])
             rows = [row for row, _ in zip(reader, range(rows_max), strict=False) if row]
-    except (UnicodeDecodeError, csv.Error) as error:
+    except (UnicodeDecodeError, csv.Error, OSError) as error:
         raise ScenarioError(str(path), [Problem(where, f"is not a CSV table: {error}")]) from error
     for number, row in enumerate(rows):
         if len(row) != len(header):
@@ -75,11 +75,11 @@ def _csv(path: Path, where: str, rows_max: int) -> dict[str, list[Any]]:
     return {name.strip(): [row[index] for row in rows] for index, name in enumerate(header)}
 
 
-def _parquet(path: Path, rows_max: int) -> dict[str, list[Any]]:
+def _parquet(path: Path, where: str, rows_max: int) -> dict[str, list[Any]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         return dict(pq.read_table(path).slice(0, rows_max).to_pydict())
-    except pa.ArrowException as error:
-        raise ScenarioError(str(path), [Problem("", f"is not a Parquet table: {error}")]) from error
+    except (pa.ArrowException, OSError) as error:
+        raise ScenarioError(str(path), [Problem(where, f"is not a Parquet table: {error}")]) from error

@@ -119,7 +119,7 @@ def _scalar(node: yaml.Node, path: Path, source: YamlSource) -> Any:
         mark = node.start_mark
         source.problems.append(Problem(dotted(path), f"cannot read {node.value!r}: {error}", mark.line + 1, mark.column + 1))
         return None
-    return _exponent_float(value)
+    return _exponent_float(value) if node.style is None else value  # what stands in quotes is text
 
 
 def _exponent_float(value: Any) -> Any:

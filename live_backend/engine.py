@@ -100,12 +100,9 @@ class LiveRun:
         rules = self.plan.scenario.rules
         with tempfile.TemporaryFile() as log:
             supervisor = Supervisor(self.plan.scenario.mesh.workers, rules, self._worker_config, self.notes, log)
-            await supervisor.spawn_all()
-            async with self._own_place() as (store, broker):
-                try:
-                    caretaker, interrupted = await self._drive(supervisor, store, broker, log)
-                finally:
-                    await supervisor.close()
+            async with supervisor, self._own_place() as (store, broker):
+                caretaker, interrupted = await self._drive(supervisor, store, broker, log)
+                await supervisor.close()
                 facts = {
                     "interrupted": interrupted,
                     "stalled": caretaker.stalled,

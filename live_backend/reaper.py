@@ -96,15 +96,17 @@ class Reaper:
 
         The cheap question first: as long as the queues hold at least as many tasks as have been pending for a sweep, none is missing.
         """
+        intact, queued = await self._broker.mark(), sum((await self._broker.depths())[:3])
         waiting = await self._store.waiting(self._rules.lease.sweep_s)
-        intact = await self._broker.mark()
-        if not waiting or (intact and sum((await self._broker.depths())[:3]) >= len(waiting)):
+        if not waiting or (intact and queued >= len(waiting)):
             return
         present = await self._broker.contents(await self._living())
-        missing = [(task, queue) for task, queue in waiting if task not in present]
-        for task, _ in missing:
+        missing = {task for task, _ in waiting} - present
+        # Between the two looks some were claimed, and so left both the queues and this list: ask again before putting any back.
+        lost = [(task, queue) for task, queue in await self._store.waiting(self._rules.lease.sweep_s) if task in missing]
+        for task, _ in lost:
             self._notes.add("requeued", task=task)
-        await self._push(missing, front=True)
+        await self._push(lost, front=True)
 
     async def _living(self) -> Sequence[str]:
         """Workers that were heard of within a lease: what they took is in good hands."""

@@ -60,7 +60,11 @@ def open_servers(environ: Mapping[str, str] = os.environ, *, directory: Path | N
 
 def inspect(environ: Mapping[str, str] = os.environ) -> list[ServerFacts]:
     """Which servers a run would use, their versions and limits; what is missing and would mend it. Never raises."""
-    return [_inspect_one(kind, environ) for kind in KINDS]
+    try:
+        with _open(KINDS, environ, None) as servers:
+            return list(servers.facts)
+    except Exception:  # something is missing: ask one by one, so that each server has its own finding
+        return [_inspect_one(kind, environ) for kind in KINDS]
 
 
 class Servers:
@@ -169,17 +173,17 @@ def _start(kinds: list[Kind], environ: Mapping[str, str], directory: Path | None
     try:
         private = watchdog.make_directory(base, PRIVATE_PREFIX)
         started: list[EmbeddedServer] = []
-        if "postgres" in kinds:  # first: it takes longer
-            servers._postgres = EmbeddedPostgres(watchdog, private, base, environ, account)
-            started.append(servers._postgres)
-        if "redis" in kinds:
+        if "redis" in kinds:  # first: it is the one that may be missing, and its start costs PostgreSQL 5 ms
             servers._redis = EmbeddedRedis(watchdog, private, environ)
             started.append(servers._redis)
+        if "postgres" in kinds:
+            servers._postgres = EmbeddedPostgres(watchdog, private, base, environ, account)
+            started.append(servers._postgres)
         for server in started:
             server.launch()
         for driver in ("psycopg", "redis"):  # 0.2 s each, which initdb needs anyway
             importlib.import_module(driver)
-        for server in reversed(started):
+        for server in started:
             server.finish()
         servers.facts = tuple(server.facts() for server in started)
         servers.redis_url = servers._redis.address if servers._redis else ""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 from lab.limits import STOP_S_MAX
 from lab.rules import Rulebook, shutdown
@@ -48,9 +48,13 @@ class Supervisor:
         self._start_line: bytes | None = None
         self._closing = False
 
-    async def spawn_all(self) -> None:
+    async def __aenter__(self) -> Self:
         """Start all processes. They load their code and wait to be told what to do."""
         await asyncio.gather(*(self._spawn(place) for place in self.places))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     async def configure_all(self) -> None:
         """Tell all processes what to do; from now on the dead are replaced."""

@@ -29,12 +29,16 @@ from pathlib import Path
 from typing import Any, Final
 
 PARENT_CHECK_S: Final = 0.5
-"""A forked child of the lab may hold the pipe open after the lab died; then `getppid` tells, this late at most."""
+"""A forked child of a lab that died may still hold the pipe open; then `getppid` tells, this late at most."""
 STOP_RUNG_S: Final = 5.0
-"""How long a server may take for each step of its stop ladder. Measured: 0.1 s for PostgreSQL, 0.1 s for Redis."""
+"""How long a server may take for each step of its stop ladder. Measured: 0.1 s for either."""
 CHILD_POLL_S: Final = 0.005
 REMOVE_TRIES: Final = 100
 REMOVE_RETRY_S: Final = 0.02
+LOCK_NAME: Final = ".alive"
+"""Locked by the keeper for as long as it lives: with this lock free, the directory was left by one that was killed."""
+ABANDONED_S: Final = 10.0
+"""A younger directory is left alone: its keeper may be about to lock it."""
 CLOSE_TIMEOUT_S: Final = 4 * STOP_RUNG_S
 """Longer than the longest ladder: after it the lab goes on and leaves the rest to the watchdog."""
 SET_PARENT_DEATH_SIGNAL: Final = 1
@@ -75,7 +79,7 @@ class Watchdog:
         return self._process.pid
 
     def make_directory(self, base: Path, prefix: str) -> Path:
-        """A fresh directory of mode 0700, deleted when the run ends however it ends."""
+        """A fresh directory of mode 0700, deleted when the run ends however it ends; the dead's are swept up first."""
         return Path(self._ask("make", base=str(base), prefix=prefix))
 
     def start(
@@ -150,6 +154,7 @@ class Keeper:
         self._parent = parent
         self._children: dict[str, _Child] = {}
         self._directories: list[str] = []
+        self._locks: list[int] = []
         self._arm = _death_signal_setter()
 
     def serve(self) -> None:
@@ -170,8 +175,10 @@ class Keeper:
             return {"error": f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"}
 
     def do_make(self, base: str, prefix: str) -> str:
-        self._directories.append(tempfile.mkdtemp(prefix=prefix, dir=base))
-        return self._directories[-1]
+        _sweep(base, prefix)
+        self._directories.append(made := tempfile.mkdtemp(prefix=prefix, dir=base))
+        self._locks.append(_locked(made, os.O_CREAT))
+        return made
 
     def do_start(
         self, name: str, argv: list[str], log: str, env: dict[str, str], stop: list[int], ids: list[int] | None
@@ -213,11 +220,7 @@ class Keeper:
 
     def _remove_all(self) -> None:
         for directory in self._directories:
-            for _ in range(REMOVE_TRIES):  # the last backends of a killed postmaster may still write for a moment
-                shutil.rmtree(directory, ignore_errors=True)
-                if not os.path.lexists(directory):
-                    break
-                time.sleep(REMOVE_RETRY_S)
+            _remove(directory)
 
 
 def _lines(parent_lives: Callable[[], bool]) -> Any:
@@ -242,6 +245,40 @@ def _send(process: subprocess.Popen[bytes], signum: int) -> None:
             os.killpg(process.pid, signum)
         else:
             process.send_signal(signum)
+
+
+def _remove(directory: str) -> None:
+    for _ in range(REMOVE_TRIES):  # the last backends of a killed postmaster may still write for a moment
+        shutil.rmtree(directory, ignore_errors=True)
+        if not os.path.lexists(directory):
+            return
+        time.sleep(REMOVE_RETRY_S)
+
+
+def _sweep(base: str, prefix: str) -> None:
+    """Delete what killed keepers left in `base`. What has no lock, a held one, or another user's is not ours."""
+    for entry in os.scandir(base):
+        if entry.name.startswith(prefix) and entry.is_dir(follow_symlinks=False):
+            with contextlib.suppress(OSError):
+                lock = _locked(entry.path)
+                if time.time() - os.fstat(lock).st_mtime > ABANDONED_S:
+                    _remove(entry.path)
+                os.close(lock)
+
+
+def _locked(directory: str, flags: int = 0) -> int:
+    """A descriptor that holds the directory's lock. OSError if another process does, or if there is none."""
+    import fcntl
+
+    lock = os.open(os.path.join(directory, LOCK_NAME), os.O_RDWR | os.O_NOFOLLOW | flags, 0o600)
+    try:
+        if os.fstat(lock).st_uid != os.geteuid():
+            raise PermissionError("the lock is another user's")
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        raise
+    return lock
 
 
 def _death_signal_setter() -> Callable[[int], object] | None:

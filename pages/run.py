@@ -14,15 +14,8 @@ from ui import forms, jobs, progress, results, screens, text
 def main() -> None:
     """Read the form, show the view that is asked for."""
     choice = forms.sidebar()
-    view = st.segmented_control(
-        "View",
-        forms.VIEWS,
-        default=forms.RESULT,
-        required=True,
-        key="view",
-        label_visibility="collapsed",
-        persist_state="session",
-    )
+    st.session_state.setdefault("view", forms.RESULT)
+    view = st.segmented_control("View", forms.VIEWS, required=True, key="view", label_visibility="collapsed")
     if view == forms.SCENARIO:
         screens.scenario(choice)
     elif view == forms.RECENT:
@@ -68,11 +61,13 @@ def show_records(run_ids: list[str]) -> None:
 
 def not_found(message: str) -> None:
     """A link that leads nowhere (any more)."""
-    st.error(text.escape(message), title="Nothing to show here", icon=":material/search_off:")
+    st.error(text.escape(text.sentence(message)), title="Nothing to show here", icon=":material/search_off:")
     st.button("Start anew", on_click=forms.show, args=({},), key="start-anew")
 
 
-def header(name: str, engines: str, started_at: str, folders: list[Path], file_name: str, scenario_file: Path | None) -> None:
+def header(
+    name: str, engines: str, started_at: str, folders: list[Path], file_name: str, scenario_file: Path | None
+) -> None:
     """What is shown, and what can be done with it."""
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         st.markdown(f"#### {text.escape(name)} :gray-badge[{text.escape(engines)}]", anchors=False)
@@ -80,7 +75,8 @@ def header(name: str, engines: str, started_at: str, folders: list[Path], file_n
             st.caption(f"started {text.escape(text.ago(started_at, now()))}", width="content")
             if scenario_file is not None and scenario_file.is_file():
                 content = scenario_file.read_text(encoding="utf-8")
-                st.button("Edit and run again", icon=":material/edit:", key="edit-again", on_click=forms.edit, args=(content,))
+                again = "Edit and run again"
+                st.button(again, icon=":material/edit:", key="edit-again", on_click=forms.edit, args=(content,))
             if folders:
                 screens.downloads(folders, file_name)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import streamlit as st
 
@@ -18,10 +20,12 @@ OWN_FILE = "your-scenario.yaml"
 RESULT, SCENARIO, RECENT = "Result", "Scenario", "Recent runs"
 VIEWS = (RESULT, SCENARIO, RECENT)
 LONG_RUN_S = 120.0
+LIVE_START_S = 2.0
+"""For starting the servers and the workers."""
 BUTTONS: tuple[tuple[jobs.Engine, str, str, str], ...] = (
     ("both", "Run both", ":material/compare_arrows:", "The model first, then the real thing with the same tasks."),
     ("sim", "Model", ":material/timeline:", "The SimPy model only: an hour costs about a second."),
-    ("live", "Live", ":material/dns:", "Real Redis, PostgreSQL and worker processes: takes as long as it says."),
+    ("live", "Live", ":material/dns:", "Real Redis, PostgreSQL and worker processes only."),
 )
 
 
@@ -42,12 +46,12 @@ def sidebar() -> Choice:
     with st.sidebar:
         st.markdown("#### :material/hub: Agent Mesh Lab")
         st.caption("One scenario, two engines: the model and the real thing, side by side.")
-        choice = _turned(_chosen())
-        if choice.scenario is not None:
-            _load_hint(choice.scenario)
-        elif choice.problems:
-            st.error(f"{text.plural(len(choice.problems), 'problem')} to mend: see the *Scenario* view.", icon=":material/error:")
-        _run_buttons(choice.scenario)
+        choice = _chosen()
+        # Above the knobs, so that no window is too low to show them; filled below, since they run what the knobs say.
+        above = st.container()
+        choice = _turned(choice)
+        with above:
+            _run_buttons(choice)
     return choice
 
 
@@ -111,18 +115,18 @@ def _turned(choice: Choice) -> Choice:
     for index, knob in enumerate(found):
         with left if index % 2 == 0 else right:
             values[knob.name] = _knob(knob, f"knob-{knob.name}-{stamp}")
-    changed = len({path for knob in found for path in knob.paths if knobs.overrides([knob], values)})
-    _reset(bool(changed))
+    _reset(bool(knobs.overrides(found, values)))
     try:
-        return Choice(choice.name, choice.text, choice.source, choice.claim, knobs.apply(choice.scenario, found, values))
+        return replace(choice, scenario=knobs.apply(choice.scenario, found, values))
     except LabError as error:
         problems = error.problems if isinstance(error, ScenarioError) else [Problem("", str(error))]
-        return Choice(choice.name, choice.text, choice.source, choice.claim, problems=problems)
+        return replace(choice, scenario=None, problems=problems)
 
 
 def _knob(knob: Knob, key: str) -> knobs.Value:
-    number = int if knob.kind == "whole" else float
-    value: int | float | None = st.number_input(
+    # Streamlit wants all numbers of one control to be of one type; it gives back the same type.
+    number: Any = int if knob.kind == "whole" else float
+    value = st.number_input(
         knob.label,
         min_value=number(knob.low),
         max_value=number(knob.high),
@@ -134,7 +138,7 @@ def _knob(knob: Knob, key: str) -> knobs.Value:
         placeholder=knob.placeholder or None,
     )
     # An emptied field means: as the scenario has it.
-    return knob.value if value is None else value
+    return knob.value if value is None else number(value)
 
 
 def _reset(enabled: bool) -> None:
@@ -145,7 +149,6 @@ def _reset(enabled: bool) -> None:
         type="tertiary",
         disabled=not enabled,
         on_click=_next_round,
-        help=None if enabled else "Every knob stands where the scenario has it.",
     )
 
 
@@ -162,6 +165,15 @@ def _offered(yaml_text: str, base: str) -> load.Load:
     return load.offered(Scenario.parse(yaml_text, base=base))
 
 
+def live_s(scenario: Scenario) -> float | None:
+    """About how long a live run takes, in whole five seconds; None if its files cannot be read."""
+    try:
+        run_s = _offered(scenario.to_yaml(), str(scenario.base)).run_s
+    except LabError:
+        return None
+    return math.ceil((run_s + LIVE_START_S) / 5) * 5
+
+
 def _load_hint(scenario: Scenario) -> None:
     try:
         offered = _offered(scenario.to_yaml(), str(scenario.base))
@@ -170,15 +182,17 @@ def _load_hint(scenario: Scenario) -> None:
         return
     st.caption(load.sentence(offered), help="From mean service times and expected retries; the engines know the rest.")
     if offered.run_s > LONG_RUN_S:
-        st.caption(f":material/schedule: Live, this takes about {text.seconds(offered.run_s)}; the model needs no such wait.")
+        takes = text.whole_seconds(offered.run_s)
+        st.caption(f":material/schedule: Live, this takes about {takes}; the model does not wait.")
 
 
 # ---- which engine ----------------------------------------------------------------------------------------------------
 
 
-def _run_buttons(scenario: Scenario | None) -> None:
+def _run_buttons(choice: Choice) -> None:
     """Run both is what the lab is for; the others stand beside it."""
-    busy = [job for job in history.running() if job.id == st.query_params.get("job")]
+    scenario, running = choice.scenario, history.running()
+    busy = [job for job in running if job.id == st.query_params.get("job")]
     too_many = scenario is not None and scenario.mesh.workers > limits.LIVE_WORKERS_MAX
     with st.container(horizontal=True, gap="small"):
         for engine, label, icon, about in BUTTONS:
@@ -187,13 +201,18 @@ def _run_buttons(scenario: Scenario | None) -> None:
                 icon=icon,
                 key=f"run-{engine}",
                 type="primary" if engine == "both" else "secondary",
-                help=about,
+                help="A run is on its way; it can be cancelled in the *Result* view." if busy else about,
                 disabled=scenario is None or bool(busy) or (too_many and engine != "sim"),
                 on_click=start,
                 args=(scenario, engine),
             )
-    if busy:
-        st.caption("A run is on its way; it can be cancelled in the *Result* view.")
+    if running and not busy:
+        st.caption(":material/info: Another run is on its way: two live runs disturb each other's times.")
+    if scenario is not None:
+        _load_hint(scenario)
+    elif choice.problems:
+        count = text.plural(len(choice.problems), "problem")
+        st.error(f"{count} to mend: see the *Scenario* view.", icon=":material/error:")
     if too_many:
         st.caption(f"Live runs start at most {limits.LIVE_WORKERS_MAX} worker processes; the model takes more.")
     if message := st.session_state.get("start_error"):
@@ -207,7 +226,7 @@ def start(scenario: Scenario, engine: jobs.Engine) -> None:
         job_id = jobs.start(scenario, engine)
     except OSError as error:
         st.session_state["start_error"] = (
-            f"The run could not be started: {error}. Is {jobs.runs_dir()} writable? MESHLAB_RUNS names another folder."
+            f"The run could not be started: {error}. Make {jobs.runs_dir()} writable, or set MESHLAB_RUNS."
         )
         return
     show({"job": job_id})

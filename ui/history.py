@@ -74,7 +74,8 @@ def _of_record(folder: Path) -> Entry:
     engine = str(info.get("engine", "?"))
     state = "interrupted" if info.get("interrupted") else "done"
     name, started = str(info.get("scenario_name", folder.name)), str(info.get("started_at", ""))
-    return Entry({"run": folder.name}, name, text.ENGINE_WORDS.get(engine, engine), started, state, _figures([info]), _ok([info]))
+    words = text.ENGINE_WORDS.get(engine, engine)
+    return Entry({"run": folder.name}, name, words, started, state, _figures([info]), _ok([info]))
 
 
 def _info(folder: Path) -> dict[str, Any]:
@@ -90,8 +91,8 @@ def _figures(infos: list[dict[str, Any]]) -> str:
     summary = infos[-1].get("summary") if infos else None
     if not isinstance(summary, dict):
         return ""
-    done = text.count(at(summary, "tasks.completed"))
-    return f"{done} done · {text.rate(at(summary, 'throughput_per_s'))} · p95 {text.seconds(at(summary, 'latency_s.p95'))}"
+    done, rate = text.count(at(summary, "tasks.completed")), text.rate(at(summary, "throughput_per_s"))
+    return f"{done} done · {rate} · p95 {text.seconds(at(summary, 'latency_s.p95'))}"
 
 
 def _ok(infos: list[dict[str, Any]]) -> bool | None:

@@ -5,8 +5,8 @@
                         status.json     where it stands, rewritten by the run
                         log             everything it printed
 
-A page only ever reads that folder. So a refresh, a second tab or a restart of the app loses nothing, and a crash of the run
-cannot take the app with it.
+A page only ever reads that folder. So a refresh, a second tab or a restart of the app loses nothing, and a crash of
+the run cannot take the app with it.
 """
 
 from __future__ import annotations
@@ -120,7 +120,8 @@ def standalone_yaml(scenario: Scenario) -> str:
     """The scenario with its relative paths made absolute, so that it means the same in any folder."""
     data = scenario.data
     workload = data["workload"]
-    for place in (workload["arrivals"], *((role or {}).get("service") for role in workload["roles"].values())):
+    services = [(role or {}).get("service") for role in workload["roles"].values()]
+    for place in (workload["arrivals"], *services):
         if isinstance(place, dict) and "path" in place:
             place["path"] = str((scenario.base / place["path"]).resolve())
     if data.get("profile", "default") not in profile.BUILT_IN:
@@ -149,7 +150,7 @@ def read(job_id: str) -> Job:
     facts = _json(folder / "job.json") if ID.fullmatch(job_id) else None
     if facts is None:
         raise UsageError(f"there is no run {job_id!r} in {runs_dir()}; open one from the list of recent runs")
-    # First whether it lives, then its status: the other way round a run that ends in between would look dead without a word.
+    # First whether it lives, then its status: the other way round, a run that ends in between would look dead.
     alive = _process(facts.get("pid"), folder) is not None
     status = _json(folder / "status.json") or {}
     state, message = _state(facts, status, alive, folder)
@@ -216,8 +217,10 @@ def cancel(job: Job) -> bool:
     try:
         if job.cancel_asked_s is not None and job.cancel_asked_s > CANCEL_PATIENCE_S:
             process.terminate()
+        elif sys.platform == "win32":
+            process.send_signal(signal.CTRL_BREAK_EVENT)
         else:
-            process.send_signal(signal.CTRL_BREAK_EVENT if sys.platform == "win32" else signal.SIGINT)
+            process.send_signal(signal.SIGINT)
     except psutil.NoSuchProcess:
         return False
     if job.cancel_asked_s is None:
@@ -226,7 +229,7 @@ def cancel(job: Job) -> bool:
 
 
 def _process(pid: Any, folder: Path) -> psutil.Process | None:
-    """The job's own process, if it still lives. A pid is reused sooner or later: only a command line that names this folder is ours."""
+    """The job's process, if it lives. A pid is reused some day: ours is only one whose command names this folder."""
     if not isinstance(pid, int) or pid <= 1:
         return None
     try:

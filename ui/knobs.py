@@ -41,8 +41,7 @@ def knobs(scenario: Scenario) -> list[Knob]:
     """The knobs of this scenario, in the order in which people think: how much work, which agents, which rules."""
     return [
         *_arrival_knobs(scenario),
-        _whole("workers", "Workers", "mesh.workers", scenario.mesh.workers, 1, limits.WORKERS_MAX, _about(Mesh, "workers")),
-        _whole("slots", "Slots in each", "mesh.slots", scenario.mesh.slots, 1, limits.SLOTS_MAX, _about(Mesh, "slots")),
+        *_mesh_knobs(scenario.mesh),
         _failure_knob(scenario),
         *_rule_knobs(scenario),
         *_seed_knob(scenario),
@@ -65,12 +64,19 @@ def apply(scenario: Scenario, turned: list[Knob], values: Mapping[str, Value]) -
     return scenario.override(changes) if changes else scenario
 
 
+def _mesh_knobs(mesh: Mesh) -> list[Knob]:
+    return [
+        _whole("workers", "Workers", "mesh.workers", mesh.workers, 1, limits.WORKERS_MAX, _about(Mesh, "workers")),
+        _whole("slots", "Slots in each", "mesh.slots", mesh.slots, 1, limits.SLOTS_MAX, _about(Mesh, "slots")),
+    ]
+
+
 def _whole(name: str, label: str, path: str, value: int, low: int, high: int, about: str) -> Knob:
     return Knob(name, label, value, low, high, 1, about, (path,), "whole")
 
 
 def _real(name: str, label: str, path: str, value: float, low: float, high: float, about: str) -> Knob:
-    # The schema's lower bound is often "above 0", which no control knows: a tiny value of the file's own must still fit.
+    # The schema's lower bound is often "above 0", which no control knows: a tiny value of the file must still fit.
     return Knob(name, label, float(value), min(low, value), high, _step(value), about, (path,))
 
 

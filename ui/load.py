@@ -1,6 +1,8 @@
 """The offered load: whether the agents can keep up with the work, before anything runs.
 
-    work a task = mean service · expected attempts      capacity = workers · slots / work      load = arrival rate / capacity
+    work a task = mean service · expected attempts
+    capacity    = workers · slots / work a task
+    load        = arrival rate / capacity
 
 A hint, not a model: it knows means only. The engines know the rest.
 """
@@ -53,7 +55,8 @@ def offered(scenario: Scenario) -> Load:
     shares = [role.share / sum(one.share for one in roles) for role in roles]
     attempts = [_attempts(role, scenario) for role in roles]
     slots = scenario.mesh.workers * scenario.mesh.slots
-    if isinstance(scenario.workload.arrivals, Trace) or any(isinstance(role.service, EmpiricalService) for role in roles):
+    sampled = any(isinstance(role.service, EmpiricalService) for role in roles)
+    if sampled or isinstance(scenario.workload.arrivals, Trace):
         plan = Plan(scenario)
         work_s = float(np.mean(plan.column("service", 1))) * sum(s * a for s, a in zip(shares, attempts, strict=True))
         return Load(plan.count, float(plan.arrival_s[-1] - plan.arrival_s[0]), slots, work_s)
@@ -63,7 +66,7 @@ def offered(scenario: Scenario) -> Load:
 
 
 def _attempts(role: Role, scenario: Scenario) -> float:
-    """How often a task is expected to be tried: 1 + f + f² + …, at most max_retries + 1 times, the first `fail_first` for certain."""
+    """Expected attempts of a task: 1 + f + f² + …, up to max_retries + 1; the first `fail_first` fail for certain."""
     most = scenario.rules.retry.max_retries + 1
     sure = min(role.fail_first, most)
     return sure + sum(role.failure_rate**k for k in range(most - sure))

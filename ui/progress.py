@@ -67,7 +67,7 @@ def sentence(job: jobs.Job) -> str:
         words.append(f"{int(status.get('done') or 0):,} of {text.plural(total, 'task')}")
     eta_s = status.get("eta_s")
     if isinstance(eta_s, int | float) and eta_s > 0:
-        words.append(f"about {text.seconds(max(1.0, round(eta_s)))} left")
+        words.append(f"about {text.whole_seconds(eta_s)} left")
     if status.get("note"):
         words.append(text.escape(str(status["note"])))
     return " · ".join(words)
@@ -76,11 +76,13 @@ def sentence(job: jobs.Job) -> str:
 def ended_badly(job: jobs.Job) -> None:
     """What happened to a run that failed or was cancelled, and where to look. Never a stack trace."""
     if job.state == "cancelled":
-        kept = "What was recorded until then is below." if job.record_folders else "Nothing had been recorded yet."
-        st.warning(f"This run was cancelled. {kept}", icon=":material/stop_circle:")
+        # Where a record was left behind, its verdict says how far it came.
+        if len(job.record_folders) < (2 if job.engine == "both" else 1):
+            kept = "What was done until then is below." if job.record_folders else "Nothing had been recorded yet."
+            st.warning(f"This run was cancelled. {kept}", icon=":material/stop_circle:")
         return
     lines = [line for line in job.message.splitlines() if line.strip()] or jobs.log_tail(job.log_file)
-    why = text.escape(lines[0]) if lines else "It ended without saying why."
+    why = text.escape(text.sentence(lines[0])) if lines else "It ended without saying why."
     st.error(why, title="The run failed", icon=":material/error:")
     if lines[1:]:
         st.code("\n".join(lines[1:]), language=None, wrap_lines=True)

@@ -73,15 +73,16 @@ class Result:
 
 
 class Finding(NamedTuple):
-    """The verdict on one record: `broken` names the checks that do not hold, in words."""
+    """The verdict on one record: the checks that do not hold. `stopped`: it was ended early, so not all is judged."""
 
     label: str
     checked: int
     broken: list[checks.Check]
+    stopped: bool
 
 
 def load(folders: Sequence[Path]) -> Result:
-    """The records in these folders, the model first; two of them are compared. Raises UsageError if one cannot be read."""
+    """The records in these folders, the model first; two are compared. Raises UsageError if one cannot be read."""
     records = sorted((Record.load(folder) for folder in folders), key=lambda record: record.engine != "sim")
     labels = [text.ENGINE_WORDS.get(record.engine, record.engine) for record in records]
     if len(set(labels)) < len(labels):
@@ -130,10 +131,13 @@ def paired(result: Result) -> str:
     pairs = result.comparison.data["paired"] if result.comparison else {"tasks": 0}
     if not pairs["tasks"]:
         return ""
+    mean_s = pairs["mean_diff_s"]
+    apart = f"{text.seconds(abs(mean_s))} {'shorter' if mean_s < 0 else 'longer'}"
+    first, second = (label.lower() for label in result.labels)
+    within = text.seconds(pairs["p95_abs_diff_s"])
     said = (
-        f"Task by task, over the {text.plural(pairs['tasks'], 'task')} that both completed: latency differs by "
-        f"{text.seconds(pairs['mean_diff_s']).replace('-', '−')} on average (model minus live), "
-        f"by less than {text.seconds(pairs['p95_abs_diff_s'])} for 95 % of them"
+        f"Task by task, over the {text.plural(pairs['tasks'], 'task')} that both completed: latency in the {first} run "
+        f"is {apart} than in the {second} one on average, within {within} for 95 % of them"
     )
     correlation = pairs["correlation"]
     return f"{said}; correlation {correlation:.3f}." if correlation is not None else f"{said}."
@@ -147,7 +151,7 @@ def findings(result: Result) -> Iterator[Finding]:
     for record, label in zip(result.records, result.labels, strict=True):
         verdict = record.info.get("checks") or checks.verdict(record)
         broken = [checks.Check(**one) for one in verdict["details"] if not one["ok"]]
-        yield Finding(label, len(verdict["details"]), broken)
+        yield Finding(label, len(verdict["details"]), broken, bool(record.info.get("interrupted")))
 
 
 def examples(check: checks.Check) -> str:
@@ -188,7 +192,7 @@ def _csv_files(record: Record) -> Iterator[tuple[str, bytes]]:
 
 
 def record_folder(run_id: str) -> Path:
-    """The folder of the record called `run_id`. Raises UsageError if there is none: a name from a URL is a stranger's."""
+    """The folder of the record called `run_id`. Raises UsageError if there is none. A URL is a stranger's."""
     folder = jobs.runs_dir() / run_id
     if not jobs.ID.fullmatch(run_id) or not (folder / "run.json").is_file():
         raise UsageError(f"there is no run {run_id!r} in {jobs.runs_dir()}; open one from the list of recent runs")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import gc
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import plotly.graph_objects as go
 import streamlit as st
@@ -38,6 +40,8 @@ def key_of(folders: Sequence[Path]) -> Key:
 @st.cache_resource(max_entries=6, show_spinner="Reading the record …")
 def load(key: Key) -> results.Result:
     """The result in these folders. Read only: every page shares it."""
+    # .streamlit/config.toml turns the collection after every rerun off; here is where garbage comes in bulk.
+    gc.collect()
     return results.load([Path(folder) for folder, _ in key])
 
 
@@ -45,11 +49,8 @@ def load(key: Key) -> results.Result:
 def _charts(key: Key, kind: str, beside: bool) -> list[go.Figure]:
     """One figure with all runs, or one for each with the same axes."""
     result = load(key)
-    if not beside:
-        return [BUILDERS[kind](result.records, result.labels)]
-    drawn = [BUILDERS[kind]([record], [label]) for record, label in zip(result.records, result.labels, strict=True)]
-    figures.same_axes(*drawn[:2])
-    return drawn
+    figure = BUILDERS[kind](result.records, result.labels)
+    return figures.apart(figure, result.labels) if beside else [figure]
 
 
 def result(folders: Sequence[Path]) -> None:
@@ -58,7 +59,7 @@ def result(folders: Sequence[Path]) -> None:
     try:
         found = load(key)
     except LabError as error:
-        st.error(text.escape(str(error)), title="This run cannot be shown", icon=":material/error:")
+        st.error(text.escape(text.sentence(str(error))), title="This run cannot be shown", icon=":material/error:")
         return
     _verdict(found)
     _cards(found)
@@ -69,17 +70,17 @@ def result(folders: Sequence[Path]) -> None:
 
 def _verdict(found: results.Result) -> None:
     """The checks in plain words: one green line, or what broke and where to look."""
-    for record, label in zip(found.records, found.labels, strict=True):
-        if record.info.get("interrupted"):
-            said = f"**{text.escape(label)}** was stopped before its end: the figures cover what happened until then."
-            st.warning(said, icon=":material/stop_circle:")
     verdicts = list(results.findings(found))
-    held = [one for one in verdicts if not one.broken]
+    held = [one for one in verdicts if not one.broken and not one.stopped]
     if held:
         where = " and ".join(text.escape(one.label.lower()) for one in held)
-        said = f"**All {held[0].checked} checks hold** ({where}): nothing lost, nothing completed twice, rules and order kept."
-        st.success(said, icon=":material/check_circle:")
+        kept = "nothing lost, nothing completed twice, rules and order kept"
+        st.success(f"**All {held[0].checked} checks hold** ({where}): {kept}.", icon=":material/check_circle:")
     for one in verdicts:
+        if one.stopped:
+            kept = "no rule was broken until then" if not one.broken else "the rules broken until then are below"
+            said = f"**{text.escape(one.label)} was stopped before its end**: {kept}; the rest is not judged."
+            st.warning(said, icon=":material/stop_circle:")
         if one.broken:
             lines = [
                 f"- **{text.escape(check.name.replace('_', ' ').capitalize())}**: {text.escape(check.found)}. "
@@ -89,7 +90,7 @@ def _verdict(found: results.Result) -> None:
             title = f"{one.label}: {len(one.broken)} of {one.checked} checks broken"
             st.error("\n".join(lines), title=text.escape(title), icon=":material/error:")
     if found.problem:
-        st.warning(text.escape(found.problem), icon=":material/warning:")
+        st.warning(text.escape(text.sentence(found.problem)), icon=":material/warning:")
 
 
 def _cards(found: results.Result) -> None:
@@ -99,7 +100,8 @@ def _cards(found: results.Result) -> None:
             values = [results.at(summary, figure.path) for summary in found.summaries]
             delta = None
             if len(values) == 2:
-                delta = f"{found.labels[0].lower()} {figure.written(values[0])} ({text.percent(results.error(found, figure))})"
+                apart = text.percent(results.error(found, figure))
+                delta = f"{found.labels[0].lower()} {figure.written(values[0])} ({apart})"
             label = f"{figure.label}, {found.labels[-1].lower()}"
             st.metric(
                 text.escape(label),
@@ -121,16 +123,22 @@ def _curves(key: Key, found: results.Result) -> None:
         latency = _switch("Latency as", (CUMULATIVE, DISTRIBUTION), "latency")
     kinds = ("throughput", "depth", "ecdf" if latency == CUMULATIVE else "histogram", "rss")
     beside = layout == BESIDE
-    columns = st.columns(2)
-    for index, kind in enumerate(kinds):
-        for place, figure in enumerate(_charts(key, kind, beside)):
-            with columns[place if beside else index % 2]:
+    # Overlaid charts go below each other where there is no room; what shall be compared stays beside each other.
+    with st.grid(2, min_column_width="auto" if beside else 380):
+        for kind in kinds:
+            for place, figure in enumerate(_charts(key, kind, beside)):
                 _chart(figure, f"chart-{kind}-{place}-{beside}")
 
 
 def _switch(label: str, options: tuple[str, str], key: str) -> str:
     chosen = st.segmented_control(
-        label, options, default=options[0], required=True, key=key, label_visibility="collapsed", persist_state="session"
+        label,
+        options,
+        default=options[0],
+        required=True,
+        key=key,
+        label_visibility="collapsed",
+        persist_state="session",
     )
     return chosen or options[0]
 
@@ -144,11 +152,11 @@ def _chart(figure: go.Figure, key: str) -> None:
 def _table(found: results.Result) -> None:
     st.markdown("##### Headline figures")
     frame = results.table(found)
-    columns: dict[str, object] = {"Figure": st.column_config.TextColumn(width="medium")}
+    columns: dict[str, Any] = {"Figure": st.column_config.TextColumn(width="medium")}
     for name in frame.columns[1:]:
         about = "Model ÷ live − 1." if name == "Difference" else None
         columns[name] = st.column_config.TextColumn(alignment="right", help=about)
-    st.dataframe(frame, hide_index=True, column_config=columns, height="content", alt="Headline figures of the run")
+    st.dataframe(frame, hide_index=True, column_config=columns, height="content", alt="Headline figures")
     if said := results.paired(found):
         st.caption(said)
 
@@ -167,7 +175,8 @@ def _about(found: results.Result) -> None:
                 "folder": record.folder,
             }
             st.markdown(f"**{text.escape(label)}**")
-            st.code("\n".join(f"{name + ':':<11}{value}" for name, value in facts.items()), language=None, wrap_lines=True)
+            lines = [f"{name + ':':<11}{value}" for name, value in facts.items()]
+            st.code("\n".join(lines), language=None, wrap_lines=True)
 
 
 def downloads(folders: Sequence[Path], name: str) -> None:
@@ -198,12 +207,13 @@ def empty(choice: forms.Choice) -> None:
     with st.container(border=True):
         st.markdown("#### The same tasks, through a model and through the real thing")
         st.markdown(
-            "A scenario says who submits work and which agents serve it. **Run both** sends its tasks through the SimPy model, then "
-            "through real Redis, PostgreSQL and worker processes, and lays the two side by side."
+            "A scenario says who submits work and which agents serve it. Run it: its tasks go through the SimPy model, "
+            "then through real Redis, PostgreSQL and worker processes, and you see where the two differ."
         )
         if choice.scenario is not None:
+            takes_s = forms.live_s(choice.scenario)
             st.button(
-                f"Run {choice.scenario.name} in both",
+                f"Run {choice.scenario.name} in both" + (f", about {text.whole_seconds(takes_s)}" if takes_s else ""),
                 icon=":material/play_arrow:",
                 type="primary",
                 key="first-run",
@@ -223,7 +233,14 @@ def _question(file: library.Shipped) -> None:
     with st.container(border=True, height="stretch"):
         st.markdown(f"**{text.escape(file.name)}**")
         st.caption(text.escape(file.claim) or "No claim is stated in the first comment.")
-        st.button("Choose", key=f"choose-{file.name}", type="tertiary", icon=":material/arrow_back:", on_click=forms.choose, args=(file.name,))
+        st.button(
+            "Choose",
+            key=f"choose-{file.name}",
+            type="tertiary",
+            icon=":material/arrow_back:",
+            on_click=forms.choose,
+            args=(file.name,),
+        )
 
 
 # ---- the scenario ----------------------------------------------------------------------------------------------------
@@ -243,6 +260,8 @@ def scenario(choice: forms.Choice) -> None:
 
 def _editor() -> None:
     st.caption("Paste a scenario and press Ctrl+Enter to check it. Paths in it start at the folder `scenarios/`.")
+    # YAML is read by its columns, and a text area has no option for its font. (Our own text only: never a user's.)
+    st.html("<style>.st-key-own_yaml textarea {font-family: monospace; font-size: 0.85rem; white-space: pre}</style>")
     written, uploaded = st.columns([3, 1])
     with written:
         st.text_area(
@@ -280,8 +299,10 @@ def problems(choice: forms.Choice) -> None:
     if choice.name == forms.OWN and not choice.text.strip():
         return
     if choice.problems:
-        st.error(f"{text.plural(len(choice.problems), 'problem')}, each as file:line:column: path: what is wrong", icon=":material/error:")
-        st.code("\n".join(problem.located(choice.source) for problem in choice.problems), language=None, wrap_lines=True)
+        count = text.plural(len(choice.problems), "problem")
+        st.error(f"{count}, each as file:line:column: path: what is wrong", icon=":material/error:")
+        located = [problem.located(choice.source) for problem in choice.problems]
+        st.code("\n".join(located), language=None, wrap_lines=True)
     elif choice.name == forms.OWN:
         st.success("No problems: ready to run.", icon=":material/check_circle:")
 
@@ -316,7 +337,8 @@ def _entry(entry: history.Entry, when: str) -> None:
         word, colour = "Check broken", "red"
     with st.container(border=True):
         what, figures_, open_ = st.columns([4, 4, 1], vertical_alignment="center")
-        what.markdown(f"**{text.escape(entry.name)}** · {text.escape(entry.engines)} :{colour}-badge[{text.escape(word)}]")
+        badge = f":{colour}-badge[{text.escape(word)}]"
+        what.markdown(f"**{text.escape(entry.name)}** · {text.escape(entry.engines)} {badge}")
         figures_.caption(f"{text.escape(when)}{' · ' + text.escape(entry.figures) if entry.figures else ''}")
         name = next(iter(entry.query.values()))
         open_.button("Open", key=f"open-{name}", on_click=forms.show, args=(entry.query,), width="stretch")

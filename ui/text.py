@@ -17,6 +17,11 @@ def escape(text: str) -> str:
     return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
 
 
+def sentence(message: str) -> str:
+    """A message as it stands alone: with a capital."""
+    return message[:1].upper() + message[1:]
+
+
 def seconds(value: float | None) -> str:
     """A span: 3.2 ms, 1.25 s, 68 s, 4 min 10 s, 2 h 5 min."""
     if value is None:
@@ -31,6 +36,11 @@ def seconds(value: float | None) -> str:
         return f"{minutes} min {rest} s" if rest else f"{minutes} min"
     hours, rest = divmod(round(value / 60), 60)
     return f"{hours:,} h {rest} min" if rest else f"{hours:,} h"
+
+
+def whole_seconds(value: float) -> str:
+    """An estimate: 9 s, 4 min 10 s; never less than a second."""
+    return f"{max(1, round(value))} s" if value < 120 else seconds(value)
 
 
 def rate(value: float | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lab.rules.lease import LeaseRules, has_lapsed, renew_every_s
-from lab.rules.shutdown import ShutdownRules, finishes
+from lab.rules.shutdown import ShutdownRules, grace_s, hands_back
 
 
 def test_a_lease_is_renewed_at_a_third() -> None:
@@ -23,13 +23,12 @@ def test_only_leases_are_reclaimed(claim: str, reclaims: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("on_term", "remaining_s", "may_finish"),
+    ("on_term", "grace", "back"),
     [
-        ("finish", 0.0, True),
-        ("finish", 30.0, True),  # exactly the grace
-        ("finish", 30.001, False),
-        ("drop", 0.0, False),  # the published behaviour forgets whatever runs
+        ("finish", 30.0, True),
+        ("drop", 0.0, False),  # the published behaviour forgets whatever runs, at once
     ],
 )
-def test_work_ends_within_the_grace_or_not_at_all(on_term: str, remaining_s: float, may_finish: bool) -> None:
-    assert finishes(remaining_s, ShutdownRules.model_validate({"on_term": on_term})) is may_finish
+def test_work_ends_within_the_grace_or_is_handed_back(on_term: str, grace: float, back: bool) -> None:
+    rules = ShutdownRules.model_validate({"on_term": on_term})
+    assert (grace_s(rules), hands_back(rules)) == (grace, back)
