@@ -1,8 +1,8 @@
 """What both engines share: the rulebook, the scenario, the task plan, the record, and what is read off it.
 
-    from lab import Scenario, compare
-    from simulation import simulate
-    from live_backend import run_live
+from lab import Scenario, compare
+from simulation import simulate
+from live_backend import run_live
 """
 
 from lab.compare import Comparison, compare

@@ -10,7 +10,7 @@ from lab import draws
 from lab.draws import Floats
 from lab.errors import Problem, ScenarioError
 from lab.limits import TASKS_MAX
-from lab.scenario import Burst, Constant, Poisson, Ramp, Scenario, Step, Steps, Trace
+from lab.scenario import Burst, Constant, Poisson, Ramp, Scenario, Step, Steps
 from lab.traces import Table
 
 
@@ -30,9 +30,11 @@ def arrival_times(scenario: Scenario, trace: Table | None) -> Floats:
     if isinstance(arrivals, Ramp | Steps):
         times = _changing(arrivals, scenario.seed)
         if len(times) == 0:
-            raise ScenarioError(scenario.name, [Problem("workload.arrivals", "no task came; raise the rate or duration")])
+            raise ScenarioError(
+                scenario.name, [Problem("workload.arrivals", "no task came; raise the rate or duration")]
+            )
         return times
-    assert isinstance(arrivals, Trace) and trace is not None
+    assert trace is not None
     return trace.numbers("arrival_s") * arrivals.time_factor
 
 
@@ -70,7 +72,8 @@ def _changing(arrivals: Ramp | Steps, seed: int) -> Floats:
         return _along_ramp(arrivals, marks)
     ends = np.concatenate([[0.0], np.cumsum([step.duration_s for step in steps])])
     passed = np.concatenate([[0.0], np.cumsum([step.duration_s * step.rate_per_s for step in steps])])
-    # Where a step's rate is 0 the cumulative rate stands still: a mark there belongs to the start of the next busy step.
+    # Where a step's rate is 0 the cumulative rate stands still: a mark there belongs to the start of the next busy
+    # step.
     index = np.searchsorted(passed, marks, side="right") - 1
     index = np.minimum(index, len(steps) - 1)
     rates = np.array([step.rate_per_s or math.inf for step in steps])

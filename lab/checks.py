@@ -1,8 +1,8 @@
 """The invariants, checked on the record of every run of either engine.
 
 What goes in must come out, once; only legal transitions; tokens rise; attempts are bounded; backoff is never short; the
-priority order is kept; leases never overlap. Each check reads the audit log alone and knows nothing of the engine that wrote it,
-except how late its queues may lag behind its store (`order_slack_s`, stated by the engine in the record).
+priority order is kept; leases never overlap. Each check reads the audit log alone and knows nothing of the engine that
+wrote it, except how late its queues may lag behind its store (`order_slack_s`, stated by the engine in the record).
 """
 
 from __future__ import annotations
@@ -93,7 +93,9 @@ def _nothing_lost(record: Record) -> Check:
 def _completed_once(moves: pd.DataFrame) -> Check:
     times = moves.loc[moves["to"] == State.COMPLETED, "task"].value_counts()
     claim = "No task is completed twice."
-    return _result("completed_once", claim, times[times > 1].index, f"{len(times):,} completions", "tasks completed twice")
+    return _result(
+        "completed_once", claim, times[times > 1].index, f"{len(times):,} completions", "tasks completed twice"
+    )
 
 
 def _legal(moves: pd.DataFrame) -> Check:
@@ -137,8 +139,8 @@ def _backoff_kept(record: Record, moves: pd.DataFrame, previous: pd.DataFrame) -
     due = (moves["from"] == State.RETRY_WAIT).to_numpy() & (moves["to"] == State.PENDING).to_numpy()
     waited = (moves["at_s"] - previous["at_s"]).to_numpy()
     forgiven = _forgiven(moves)
-    floor = np.array([retry.delay_s(int(k), rules) for k in (moves["attempt"].to_numpy() - forgiven)[due]])
-    short = moves.loc[due, "task"].to_numpy()[waited[due] < floor - CLOCK_GRAIN_S] if due.any() else []
+    floor = np.array([retry.delay_s(int(k), rules) for k in (moves["attempt"].to_numpy() - forgiven)[due]], dtype=float)
+    short = moves.loc[due, "task"].to_numpy()[waited[due] < floor - CLOCK_GRAIN_S]
     claim = "No retry starts before base_s · factor^k has passed since the k-th failure."
     return _result("backoff_kept", claim, short, f"{int(due.sum()):,} retries waited", "tasks retried too early")
 
@@ -152,9 +154,10 @@ def _forgiven(moves: pd.DataFrame) -> Floats:
 def _order_kept(record: Record, moves: pd.DataFrame, previous: pd.DataFrame) -> Check:
     """First in, first out in each class; and with strict order, no claim while a higher class waits.
 
-    A violation is a task that was passed: it waited from before another one began to wait (or from before the other's claim, if
-    the other is of a lower class) until after that claim, each by more than the engine's slack. Tasks that a queue had lost (a
-    worker died between taking and claiming, or Redis was wiped) and that were put back from the store are not judged.
+    A violation is a task that was passed: it waited from before another one began to wait (or from before the other's
+    claim, if the other is of a lower class) until after that claim, each by more than the engine's slack. Tasks that a
+    queue had lost (a worker died between taking and claiming, or Redis was wiped) and that were put back from the
+    store are not judged.
     """
     rules, slack = record.scenario.rules, float(record.info.get("order_slack_s", 0.0)) + CLOCK_GRAIN_S
     claimed = (moves["reason"] == Event.CLAIMED).to_numpy()

@@ -56,12 +56,14 @@ class Comparison:
 def compare(first: Record, second: Record) -> Comparison:
     """Compare two records of the same tasks; `error` is first / second − 1.
 
-    Raises UsageError where the tasks are not the same ones (other arrivals, roles or priorities), since then nothing can be paired.
+    Raises UsageError where the tasks are not the same ones (other arrivals, roles or priorities), since then nothing
+    can be paired.
     """
     columns = ["id", "role", "priority", "arrival_s"]
     if not first.tasks[columns].astype(str).equals(second.tasks[columns].astype(str)):
         raise UsageError(
-            f"{first.info['run_id']} and {second.info['run_id']} ran different tasks; compare runs of one scenario and seed"
+            f"{first.info['run_id']} and {second.info['run_id']} ran different tasks; "
+            "compare runs of one scenario and seed"
         )
     labels = (first.engine, second.engine) if first.engine != second.engine else ("a", "b")
     data = side_by_side(metrics.summary(first), metrics.summary(second), labels)
@@ -70,7 +72,9 @@ def compare(first: Record, second: Record) -> Comparison:
 
 
 def side_by_side(first: dict[str, Any], second: dict[str, Any], labels: tuple[str, str]) -> dict[str, Any]:
-    """The headline figures of two summaries, or of the means of several, each with the first's error against the second."""
+    """The headline figures of two summaries, or of the means of several, each with the first's error against the
+    second.
+    """
     data: dict[str, Any] = {}
     for path in FIGURES:
         values = [_at(summary, path) for summary in (first, second)]

@@ -1,6 +1,7 @@
 """What a schema cannot see: values that are fine alone and impossible together, or that name what is not there.
 
-Works on the plain data and steps over whatever has another shape, so that these problems are told together with the schema's.
+Works on the plain data and steps over whatever has another shape, so that these problems are told together with the
+schema's.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from lab.errors import UsageError
 
 
 def contradictions(data: dict[str, Any], base: Path, workers: int) -> Iterator[tuple[str, str]]:
-    """Each as (path, what is wrong). Files are looked for relative to `base`; `workers` is the default of mesh.workers."""
+    """Each as (path, what is wrong). Files are looked for relative to `base`; `workers` is the default of
+    mesh.workers.
+    """
     yield from _workers_that_are_not_there(data, workers)
     yield from _files_that_are_not_there(_mapping(data.get("workload")), base)
     name = data.get("profile")

@@ -1,6 +1,7 @@
 """Service times from uniforms, by the inverse of each distribution: one uniform, one time.
 
-Inversion keeps draws comparable: the same uniform gives a longer time when the mean grows, never another order of tasks.
+Inversion keeps draws comparable: the same uniform gives a longer time when the mean grows, never another order of
+tasks.
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
 """Chance, keyed: the uniform for (seed, purpose, attempt, task) is always the same number, whatever else was drawn.
 
-A shared random stream with the same seed gains nothing when two scenarios are compared: one more draw and all later ones shift.
-Keyed draws leave every other draw as it was when one knob is turned (measured: 2 to 2,460 times less variance of an A/B difference).
+A shared random stream with the same seed gains nothing when two scenarios are compared: one more draw and all later
+ones shift. Keyed draws leave every other draw as it was when one knob is turned (measured: 2 to 2,460 times less
+variance of an A/B difference).
 
-The generator is SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): the i-th output of a stream is a hash of its key and i, so one value
-costs nothing but itself, and numpy makes a whole column at once. Both ways below give the same bits; a test holds them together.
+The generator is SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): the i-th output of a stream is a hash of its key and i,
+so one value costs nothing but itself, and numpy makes a whole column at once. Both ways below give the same bits; a
+test holds them together.
 """
 
 from __future__ import annotations

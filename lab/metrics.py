@@ -94,14 +94,15 @@ def spread(values: Floats) -> dict[str, float | None]:
 
 
 def closed_time(record: Record, what: str) -> dict[str, float | int]:
-    """How often and for how long (s) `admission`, or the workers' `gate`s, were closed. Open ends last until the run's end."""
+    """How often and for how long (s) `admission`, or the workers' `gate`s, were closed. Open ends last till the end."""
     closed_s, closings, since = 0.0, 0, dict[str, float]()
-    for event in record.events.itertuples():
-        if event.kind == f"{what}_closed":
-            since.setdefault(event.worker, event.t_s)
+    columns = (record.events[name].tolist() for name in ("t_s", "kind", "worker"))
+    for t_s, kind, worker in zip(*columns, strict=True):
+        if kind == f"{what}_closed":
+            since.setdefault(worker, t_s)
             closings += 1
-        elif event.kind == f"{what}_opened" or (what == "gate" and event.kind == "worker_left"):
-            closed_s += event.t_s - since.pop(event.worker, event.t_s)
+        elif kind == f"{what}_opened" or (what == "gate" and kind == "worker_left"):
+            closed_s += t_s - since.pop(worker, t_s)
     closed_s += sum(max(0.0, end_s(record) - start_s) for start_s in since.values())
     return {"closed_s": round(closed_s, 6), "closings": closings}
 
@@ -118,8 +119,9 @@ def throughput_curve(record: Record, bin_s: float = 1.0) -> tuple[Floats, Floats
     """(start of each bin in s, completions a second in it)."""
     done = completed(record)["done_s"].to_numpy()
     bins = np.arange(0.0, max(end_s(record), bin_s) + bin_s, bin_s)
-    counts, _ = np.histogram(done, bins)
-    return bins[:-1], counts / bin_s
+    starts: Floats = bins[:-1].copy()
+    per_s: Floats = np.histogram(done, bins)[0] / bin_s
+    return starts, per_s
 
 
 def depth_curve(record: Record, state: State = State.PENDING, queue: str | None = None) -> tuple[Floats, Floats]:
@@ -130,7 +132,9 @@ def depth_curve(record: Record, state: State = State.PENDING, queue: str | None 
         moves = moves[moves["task"].isin(ids)]
     change = (moves["to"] == state).astype(int) - (moves["from"] == state).astype(int)
     steps = change.groupby(moves["at_s"]).sum()
-    return steps.index.to_numpy(dtype=float), steps.cumsum().to_numpy(dtype=float)
+    moments: Floats = np.asarray(steps.index, dtype=np.float64)
+    depths: Floats = np.cumsum(steps.to_numpy(), dtype=np.float64)
+    return moments, depths
 
 
 def rss_curves(record: Record) -> dict[str, tuple[Floats, Floats]]:
@@ -146,13 +150,16 @@ def rss_curves(record: Record) -> dict[str, tuple[Floats, Floats]]:
 
 
 def with_intervals(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The means of several runs' figures, each with a sibling `…_ci95`: the 95 % interval of Student's t over the runs."""
+    """The means of several runs' figures, each with a sibling `…_ci95`: the 95 % interval of Student's t over
+    the runs.
+    """
     merged: dict[str, Any] = {}
     for key, first in summaries[0].items():
-        values = [one.get(key) for one in summaries]
+        found = [one.get(key) for one in summaries]
+        values = [value for value in found if value is not None]
         if isinstance(first, dict):
-            merged[key] = with_intervals([value or {} for value in values])
-        elif any(value is None for value in values):
+            merged[key] = with_intervals([value or {} for value in found])
+        elif len(values) < len(found):
             merged[key] = merged[f"{key}_ci95"] = None
         else:
             mean = statistics.fmean(values)

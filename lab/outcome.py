@@ -1,4 +1,6 @@
-"""What a run comes to: its figures and the verdict of its checks, in run.json and as `meshlab run --json` prints them."""
+"""What a run comes to: its figures and the verdict of its checks, in run.json and as `meshlab run --json`
+prints them.
+"""
 
 from __future__ import annotations
 

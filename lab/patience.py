@@ -8,7 +8,8 @@ from lab.rules.health import MISSING_REPORTS_CLOSED
 
 
 def patience_s(rules: Rulebook) -> float:
-    """Seconds without any transition, with nothing running and nothing due, after which no rule can move a task any more.
+    """Seconds without any transition, with nothing running and nothing due, after which no rule can move a task any
+    more.
 
     Long enough for every rule that could: a lease that lapses, a gate that opens, a worker that is replaced.
     """

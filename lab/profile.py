@@ -20,10 +20,14 @@ class Profile(Rules):
 
     measured: str = Field(description="When, where and how these figures were measured.")
     submit_s: float = Field(0.0, ge=0, le=60, description="From a task's arrival to its committed PENDING row.")
-    claim_s: float = Field(0.0, ge=0, le=60, description="From a free slot and a waiting task to the start of the work.")
+    claim_s: float = Field(
+        0.0, ge=0, le=60, description="From a free slot and a waiting task to the start of the work."
+    )
     settle_s: float = Field(0.0, ge=0, le=60, description="From the end of the work to its committed verdict.")
     due_s: float = Field(0.0, ge=0, le=60, description="From the moment a retry is due to its place in the queue.")
-    worker_start_s: float = Field(0.0, ge=0, le=600, description="From the start of a worker process to its first claim.")
+    worker_start_s: float = Field(
+        0.0, ge=0, le=600, description="From the start of a worker process to its first claim."
+    )
     rss_base_mib: float = Field(0.0, ge=0, le=65_536, description="RSS of an idle worker process.")
 
     @property

@@ -1,8 +1,9 @@
 """The run record: what a run of either engine leaves behind, and the only thing that metrics, checks and plots read.
 
-A folder: run.json (what was run, where, by which rules, with which verdict), tasks.parquet (a row a task), transitions.parquet (the
-audit log), samples.parquet (memory, load and queue depths over time), events.parquet (faults, gates, workers coming and going).
-Times are seconds from the run's start. The four tables of a simulated run are the same bytes in any process; `digest` says so.
+A folder: run.json (what was run, where, by which rules, with which verdict), tasks.parquet (a row a task),
+transitions.parquet (the audit log), samples.parquet (memory, load and queue depths over time), events.parquet (faults,
+gates, workers coming and going). Times are seconds from the run's start. The four tables of a simulated run are the
+same bytes in any process; `digest` says so.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ from lab.workload import Plan
 
 TABLES = ("tasks", "transitions", "samples", "events")
 REJECTED, NOT_SUBMITTED = "REJECTED", "NOT_SUBMITTED"
-"""Besides the states of `rules.tasks`, a task may never have come in: refused by admission, or not there when the run ended."""
+"""Besides the states of `rules.tasks`, a task may never have come in: refused by admission, or not there when the run
+ended.
+"""
 
 
 class TransitionRow(NamedTuple):
@@ -110,10 +113,12 @@ class Record:
         folder = Path(folder)
         try:
             info = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-            tables = {name: pd.read_parquet(folder / f"{name}.parquet") for name in TABLES}
+            tasks, transitions, samples, events = (pd.read_parquet(folder / f"{name}.parquet") for name in TABLES)
         except (OSError, ValueError) as error:
-            raise UsageError(f"{folder}: no run record can be read here ({error}); `meshlab runs` lists records") from error
-        return cls(info, **tables, folder=folder)
+            raise UsageError(
+                f"{folder}: no run record can be read here ({error}); `meshlab runs` lists records"
+            ) from error
+        return cls(info, tasks, transitions, samples, events, folder)
 
 
 def assemble(
@@ -128,7 +133,9 @@ def assemble(
     wall_s: float,
     facts: Mapping[str, Any],
 ) -> Record:
-    """The record of a run that followed `plan`. `facts` are the engine's own: interrupted, stalled, stale_writes, servers …"""
+    """The record of a run that followed `plan`. `facts` are the engine's own: interrupted, stalled, stale_writes,
+    servers …
+    """
     moves = _transition_frame(transitions)
     noted = pd.DataFrame(list(events), columns=list(EventRow._fields)).astype({"t_s": float, "task": "int64"})
     sampled = pd.DataFrame(list(samples), columns=list(SampleRow._fields))
@@ -149,7 +156,7 @@ def assemble(
         "digest": digest(tables),
         **facts,
     }
-    return Record(info, **tables)
+    return Record(info, tables["tasks"], moves, sampled, noted)
 
 
 def _transition_frame(rows: Iterable[TransitionRow]) -> pd.DataFrame:
@@ -169,9 +176,9 @@ def _task_frame(plan: Plan, moves: pd.DataFrame, events: pd.DataFrame) -> pd.Dat
     tasks = pd.DataFrame(
         {
             "id": np.arange(plan.count, dtype=np.int64),
-            "role": pd.Categorical.from_codes(plan.role, categories=list(plan.role_names)),
+            "role": pd.Categorical.from_codes(plan.role, categories=pd.Index(plan.role_names)),
             "priority": plan.priority,
-            "queue": pd.Categorical.from_codes(np.asarray(plan.queue, dtype=np.int64), categories=list(QUEUES)),
+            "queue": pd.Categorical.from_codes(np.asarray(plan.queue, dtype=np.int64), categories=pd.Index(QUEUES)),
             "arrival_s": plan.arrival_s,
         }
     ).set_index("id", drop=False)

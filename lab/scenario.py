@@ -1,7 +1,8 @@
 """The scenario: the one file that says who submits work, which agents serve it, and by which rules.
 
-YAML in, a typed frozen object or a list of located errors out. The classes below are the schema: validation, `meshlab schema`,
-the app's forms and the docs all read them. Reading and locating is in `yaml_source.py`, the rules in `rules/`.
+YAML in, a typed frozen object or a list of located errors out. The classes below are the schema: validation, `meshlab
+schema`, the app's forms and the docs all read them. Reading and locating is in `yaml_source.py`, the rules in
+`rules/`.
 """
 
 from __future__ import annotations
@@ -189,7 +190,9 @@ class Role(Rules):
     service: Service = Field(description="How long one attempt works.")
     failure_rate: float = Field(0.0, ge=0, le=1, description="Share of the attempts that fail.")
     fail_first: int = Field(0, ge=0, le=limits.ATTEMPTS_MAX, description="The first so many attempts fail for certain.")
-    memory_mib: float = Field(0.0, ge=0, le=limits.TASK_MEMORY_MIB_MAX, description="Memory held while it works, in MiB.")
+    memory_mib: float = Field(
+        0.0, ge=0, le=limits.TASK_MEMORY_MIB_MAX, description="Memory held while it works, in MiB."
+    )
     cpu_share: float = Field(0.0, ge=0, le=1, description="Share of the service time that is burnt on the processor.")
 
     @model_validator(mode="after")
@@ -227,14 +230,18 @@ class Mesh(Rules):
 class Scenario(Rules):
     """A whole scenario. Load one with `Scenario.load(path)` or `Scenario.parse(text)`."""
 
-    name: str = Field("unnamed", min_length=1, max_length=limits.NAME_CHARS_MAX, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\- ]*$")
+    name: str = Field(
+        "unnamed", min_length=1, max_length=limits.NAME_CHARS_MAX, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\- ]*$"
+    )
     seed: int = Field(1, ge=0, le=2**63 - 1, description="The same seed gives the same tasks.")
     description: str = Field("", max_length=2_000, description="What this scenario shows.")
     workload: Workload
     mesh: Mesh = Mesh()
     rules: Rulebook = Rulebook()
     profile: str = Field("default", min_length=1, max_length=4_096, description="Costs of the machinery in the model.")
-    faults: list[Fault] = Field(default_factory=list, max_length=limits.FAULTS_MAX, description="What goes wrong, and when.")
+    faults: list[Fault] = Field(
+        default_factory=list, max_length=limits.FAULTS_MAX, description="What goes wrong, and when."
+    )
 
     _data: dict[str, Any] = PrivateAttr(default_factory=dict)
     _base: Path = PrivateAttr(default_factory=Path)
@@ -279,7 +286,9 @@ class Scenario(Rules):
             for path, place in self._yaml.places.items()
             if path and not any(path[: len(changed)] == changed for changed in set_paths)
         }
-        return self._checked(data, self._base, YamlSource(places=places), f"{self._source} with {', '.join(values)} set")
+        return self._checked(
+            data, self._base, YamlSource(places=places), f"{self._source} with {', '.join(values)} set"
+        )
 
     @property
     def base(self) -> Path:
@@ -298,9 +307,13 @@ class Scenario(Rules):
     @classmethod
     def _checked(cls, data: Any, base: Path, found: YamlSource, source: str) -> Scenario:
         if not isinstance(data, dict):
-            problem = Problem("", "a scenario is a mapping: name, seed, workload, mesh, rules, faults", *found.place(()))
+            problem = Problem(
+                "", "a scenario is a mapping: name, seed, workload, mesh, rules, faults", *found.place(())
+            )
             raise ScenarioError(source, [problem])
-        problems = [Problem(path, said, *found.place(_parts(path))) for path, said in contradictions(data, base, Mesh().workers)]
+        problems = [
+            Problem(path, said, *found.place(_parts(path))) for path, said in contradictions(data, base, Mesh().workers)
+        ]
         try:
             scenario = cls.model_validate(_with_preset(data))
         except ValidationError as error:
@@ -325,7 +338,9 @@ def _whole_keys(data: Any) -> Any:
 
 
 def _with_preset(data: dict[str, Any]) -> dict[str, Any]:
-    """The scenario's own values laid over those of its preset. Shapes that do not fit are left for validation to refuse."""
+    """The scenario's own values laid over those of its preset. Shapes that do not fit are left for validation to
+    refuse.
+    """
     rules = data.get("rules")
     name = rules.get("preset") if isinstance(rules, dict) else None
     preset = PRESETS.get(name, {}) if isinstance(name, str) else {}

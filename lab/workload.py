@@ -1,9 +1,10 @@
 """The task plan: what (scenario, seed) means, task by task, settled before anything runs.
 
-Both engines replay the same plan, so a difference between them is never luck. Every draw is keyed by (seed, purpose, attempt,
-task): changing the workers, the retry base or the failure rate leaves every other draw as it was.
+Both engines replay the same plan, so a difference between them is never luck. Every draw is keyed by (seed, purpose,
+attempt, task): changing the workers, the retry base or the failure rate leaves every other draw as it was.
 
-Times are rounded to whole microseconds, so that a plan is the same on every machine although logarithms differ in the last bit.
+Times are rounded to whole microseconds, so that a plan is the same on every machine although logarithms differ in the
+last bit.
 """
 
 from __future__ import annotations
@@ -71,7 +72,10 @@ class Plan:
 
     def cpu_share(self, task: int) -> float:
         """The share of its service time that a task burns on the processor."""
-        return self._roles[self.role[task]].cpu_share
+        return self._role_of(task).cpu_share
+
+    def _role_of(self, task: int) -> Role:
+        return self._roles[int(self.role[task])]
 
     # -- what an attempt does --
 
@@ -87,7 +91,7 @@ class Plan:
 
     def fails(self, task: int, attempt: int) -> bool:
         """Whether that attempt ends in failure: the first `fail_first` surely, later ones by `failure_rate`."""
-        role = self._roles[self.role[task]]
+        role = self._role_of(task)
         if attempt <= role.fail_first or role.failure_rate >= 1.0:
             return True
         return role.failure_rate > 0.0 and self._roll("fails", task, attempt) < role.failure_rate

@@ -1,7 +1,8 @@
 """Bounded YAML with places: plain data out, and for each path the line and column where it stands.
 
-`yaml.safe_load` alone is not enough for a file from a stranger: aliases can blow 300 bytes up to gigabytes, duplicate keys win
-silently, depth is unbounded. Here aliases, anchors, tags, duplicate keys, over-size and over-depth are refused, all at once.
+`yaml.safe_load` alone is not enough for a file from a stranger: aliases can blow 300 bytes up to gigabytes, duplicate
+keys win silently, depth is unbounded. Here aliases, anchors, tags, duplicate keys, over-size and over-depth are
+refused, all at once.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ def read(text: str) -> YamlSource:
     """Parse `text`. Never raises for bad input: look at `problems` before using `data`."""
     source = YamlSource()
     if len(text.encode("utf-8", "surrogatepass")) > limits.SCENARIO_BYTES_MAX:
-        source.problems.append(Problem("", f"larger than {limits.SCENARIO_BYTES_MAX // 1024} KiB; a scenario is a short file"))
+        source.problems.append(
+            Problem("", f"larger than {limits.SCENARIO_BYTES_MAX // 1024} KiB; a scenario is a short file")
+        )
         return source
     try:
         if not _events_are_plain(text, source):
@@ -57,20 +60,25 @@ def read(text: str) -> YamlSource:
 
 
 def _events_are_plain(text: str, source: YamlSource) -> bool:
-    """Refuse anchors, aliases, tags, several documents and too deep nesting before anything is built. False: stop here."""
+    """Refuse anchors, aliases, tags, several documents and too deep nesting before anything is built. False:
+    stop here.
+    """
     depth = documents = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        line, column = event.start_mark.line + 1, event.start_mark.column + 1
+        mark = event.start_mark
+        assert mark is not None  # only events made by hand have none
+        line, column = mark.line + 1, mark.column + 1
 
         def refuse(message: str, line: int = line, column: int = column) -> None:
             source.problems.append(Problem("", message, line, column))
 
+        anchor, tag = getattr(event, "anchor", None), getattr(event, "tag", None)
         if isinstance(event, yaml.AliasEvent):
-            refuse(f"alias *{event.anchor} is not allowed; write the value out")
-        elif getattr(event, "anchor", None):
-            refuse(f"anchor &{event.anchor} is not allowed; write the value out where it is used")
-        if getattr(event, "tag", None):
-            refuse(f"tag {event.tag} is not allowed; a scenario holds plain values only")
+            refuse(f"alias *{anchor} is not allowed; write the value out")
+        elif anchor:
+            refuse(f"anchor &{anchor} is not allowed; write the value out where it is used")
+        if tag:
+            refuse(f"tag {tag} is not allowed; a scenario holds plain values only")
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1
             if documents == 2:
@@ -102,7 +110,9 @@ def _build_mapping(node: yaml.MappingNode, path: Path, source: YamlSource) -> di
         if key is None:
             source.problems.append(Problem(dotted(path), "a key must be a word or a whole number", *place))
         elif key in built:
-            source.problems.append(Problem(dotted((*path, key)), "this key stands here twice; keep one of them", *place))
+            source.problems.append(
+                Problem(dotted((*path, key)), "this key stands here twice; keep one of them", *place)
+            )
         else:
             source.places[(*path, key)] = place
             built[key] = _build(value_node, (*path, key), source)
@@ -114,12 +124,14 @@ def _scalar(node: yaml.Node, path: Path, source: YamlSource) -> Any:
     try:
         if node.tag in ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:value", "tag:yaml.org,2002:merge"):
             return node.value
-        value = yaml.SafeLoader("").construct_object(node)  # type: ignore[no-untyped-call]
+        value = yaml.SafeLoader("").construct_object(node)
     except (ValueError, OverflowError) as error:
         mark = node.start_mark
-        source.problems.append(Problem(dotted(path), f"cannot read {node.value!r}: {error}", mark.line + 1, mark.column + 1))
+        source.problems.append(
+            Problem(dotted(path), f"cannot read {node.value!r}: {error}", mark.line + 1, mark.column + 1)
+        )
         return None
-    return _exponent_float(value) if node.style is None else value  # what stands in quotes is text
+    return _exponent_float(value) if getattr(node, "style", None) is None else value  # what stands in quotes is text
 
 
 def _exponent_float(value: Any) -> Any:

@@ -1,4 +1,6 @@
-"""The live engine: a scenario on a real Redis and PostgreSQL with real worker processes. `run_live(scenario)` returns its record."""
+"""The live engine: a scenario on a real Redis and PostgreSQL with real worker processes. `run_live(scenario)` returns
+its record.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Redis, the rebuildable index: three queues of task ids, a processing list for each worker, a schedule of retries, dead letters.
+"""Redis, the rebuildable index: three queues of task ids, a processing list for each worker, a schedule of retries,
+dead letters.
 
-It holds and orders; it decides nothing and is never asked what is true. Every write may be repeated without harm, so callers
-simply try again; what Redis forgets, the reaper puts back from PostgreSQL.
+It holds and orders; it decides nothing and is never asked what is true. Every write may be repeated without harm, so
+callers simply try again; what Redis forgets, the reaper puts back from PostgreSQL.
 """
 
 from __future__ import annotations
@@ -74,12 +75,13 @@ class Broker:
 
     async def held_by(self, worker: str) -> list[int]:
         """The tasks on a worker's processing list."""
-        return [int(task) for task in await self.client.lrange(self.processing(worker), 0, -1)]  # type: ignore[misc]
+        return [int(task) for task in await self.client.lrange(self.processing(worker), 0, -1)]
 
     async def settled(
         self, worker: str, done: Iterable[int], retries: Mapping[int, float], dead: Iterable[int]
     ) -> None:
-        """After the commit: off the processing list, retries into the schedule (by due time), the dead to their letters.
+        """After the commit: off the processing list, retries into the schedule (by due time), the dead to their
+        letters.
 
         A dead letter is removed before it is added, so that saying it twice leaves it there once.
         """
@@ -96,7 +98,7 @@ class Broker:
     async def due(self, now_epoch_s: float, limit: int) -> list[int]:
         """Retries whose time has come, soonest first."""
         found = await self.client.zrangebyscore(self.prefix + RETRIES, "-inf", now_epoch_s, start=0, num=limit)
-        return [int(task) for task in found]
+        return [int(str(task)) for task in found]
 
     async def unschedule(self, ids: Sequence[int]) -> None:
         """Take retries out of the schedule."""

@@ -1,4 +1,6 @@
-"""Watches a live run: counts tasks, samples the queues, tells the producer how the fleet is, strikes with the scenario's faults."""
+"""Watches a live run: counts tasks, samples the queues, tells the producer how the fleet is, strikes with the
+scenario's faults.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,16 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from lab.errors import UsageError
-from lab.faults import Fault, KillWorker, PauseWorker, PostgresRestart, RedisFlush, RedisRestart, SlowService, StopWorker
+from lab.faults import (
+    Fault,
+    KillWorker,
+    PauseWorker,
+    PostgresRestart,
+    RedisFlush,
+    RedisRestart,
+    SlowService,
+    StopWorker,
+)
 from lab.limits import PROGRESS_S
 from lab.patience import patience_s
 from lab.record import SampleRow
@@ -60,7 +71,9 @@ class Caretaker:
         in_progress = sum(counts.get(state, 0) for state in (State.PENDING, State.RUNNING, State.RETRY_WAIT))
         self.ended = self._producer.submitted - in_progress + self._producer.rejected
         self._producer.pending = counts.get(State.PENDING, 0)
-        self._producer.closed_workers = sum(health.counts_as_closed(gate, age, self._rules.health) for _, age, gate, _ in fleet)
+        self._producer.closed_workers = sum(
+            health.counts_as_closed(gate, age, self._rules.health) for _, age, gate, _ in fleet
+        )
         self._active = sum(active for _, age, _, active in fleet if age < self._silence_s)
         await self._sample(counts)
         if self._producer.done and in_progress == 0:

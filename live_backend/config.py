@@ -1,4 +1,6 @@
-"""What a worker process is told when it starts: over its standard input, never on its command line, where others could read it."""
+"""What a worker process is told when it starts: over its standard input, never on its command line, where others could
+read it.
+"""
 
 from __future__ import annotations
 

@@ -29,15 +29,17 @@ def options(schema: str) -> str:
 
 
 def backoff_s(failures: int) -> float:
-    """How long to wait before the next attempt to connect: doubling, bounded, with jitter so that a fleet does not stampede."""
+    """How long to wait before the next attempt to connect: doubling, bounded, with jitter so that a fleet does not
+    stampede.
+    """
     return min(RECONNECT_S_MAX, RECONNECT_S_MIN * 2.0**failures) * (0.5 + random.random() / 2)
 
 
 class Database:
     """One asynchronous connection, opened again whenever it is lost. Statements commit one by one.
 
-    A statement that was under way when the connection broke may or may not have been committed. `run` therefore takes only
-    statements that may be repeated: guarded by state and token, or `on conflict do nothing`.
+    A statement that was under way when the connection broke may or may not have been committed. `run` therefore takes
+    only statements that may be repeated: guarded by state and token, or `on conflict do nothing`.
     """
 
     def __init__(self, dsn: str, schema: str) -> None:
@@ -52,7 +54,7 @@ class Database:
             while True:
                 try:
                     connection = await self._connected()
-                    cursor = await connection.execute(query, parameters)  # type: ignore[arg-type]
+                    cursor = await connection.execute(query, parameters)
                     rows = await cursor.fetchall() if cursor.description else []
                     return rows, failures > 0
                 except GONE:
@@ -102,7 +104,9 @@ def _migrate(dsn: str, schema: str, revision: str) -> None:
         connection.execute(sql.SQL("create schema if not exists {}").format(sql.Identifier(schema)))
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
-    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(dsn, options=options(schema)), poolclass=NullPool)
+    engine = create_engine(
+        "postgresql+psycopg://", creator=lambda: psycopg.connect(dsn, options=options(schema)), poolclass=NullPool
+    )
     with _migrating, engine.begin() as migrating:
         config.attributes.update(connection=migrating, schema=schema)
         command.upgrade(config, revision)

@@ -1,7 +1,8 @@
 """Run a scenario on real servers with real worker processes, and hand over the record.
 
-The order of a run: servers and worker processes start side by side; the run gets its own schema and key prefix; workers say they
-are ready; the clock starts; the plan is submitted; it drains; workers leave; the record is read out of PostgreSQL; all is removed.
+The order of a run: servers and worker processes start side by side; the run gets its own schema and key prefix;
+workers say they are ready; the clock starts; the plan is submitted; it drains; workers leave; the record is read out
+of PostgreSQL; all is removed.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import asyncio
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import Any
@@ -49,7 +50,9 @@ def run_live(scenario: Scenario, *, on_progress: OnProgress = ignore, stop: Stop
     """
     if scenario.mesh.workers > LIVE_WORKERS_MAX:
         asked = f"mesh.workers is {scenario.mesh.workers}"
-        raise UsageError(f"{asked}; a live run starts at most {LIVE_WORKERS_MAX} processes (the model has no such limit)")
+        raise UsageError(
+            f"{asked}; a live run starts at most {LIVE_WORKERS_MAX} processes (the model has no such limit)"
+        )
     plan = Plan(scenario)
     with open_servers() as servers:
         refuse_what_cannot_be_done(plan, servers)
@@ -118,7 +121,9 @@ class LiveRun:
         try:
             await asyncio.to_thread(database.create, dsn, self.schema)
         except Exception as error:
-            raise Unavailable(f"PostgreSQL would not make the schema {self.schema} for this run: {str(error).splitlines()[0]}") from error
+            raise Unavailable(
+                f"PostgreSQL would not make the schema {self.schema} for this run: {str(error).splitlines()[0]}"
+            ) from error
         connection = Database(dsn, self.schema)
         broker = Broker(connect(self.servers.redis_url), self.prefix)
         try:
@@ -130,9 +135,7 @@ class LiveRun:
                 await asyncio.to_thread(database.drop, dsn, self.schema)
             await broker.client.aclose()
 
-    async def _drive(
-        self, supervisor: Supervisor, store: Store, broker: Broker, log: Any
-    ) -> tuple[Caretaker, bool]:
+    async def _drive(self, supervisor: Supervisor, store: Store, broker: Broker, log: Any) -> tuple[Caretaker, bool]:
         """Start, submit, watch until it is over. Returns who watched, and whether it was stopped before the end."""
         rules = self.plan.scenario.rules
         stores = [Store(Database(self.servers.dsn, self.schema), rules.lease) for _ in range(2)]
@@ -168,7 +171,7 @@ class LiveRun:
         await supervisor.start_run(self._start_epoch_s)
 
     async def _until_over(
-        self, watch: asyncio.Future[None], helpers: list[asyncio.Future[Any]], caretaker: Caretaker
+        self, watch: asyncio.Future[None], helpers: Sequence[asyncio.Future[None]], caretaker: Caretaker
     ) -> bool:
         """Wait, telling about progress. An error in any part of the engine ends the run with it."""
         while not watch.done():

@@ -1,4 +1,6 @@
-"""Reads a finished run out of PostgreSQL: the audit log, the workers' reports, the notes. What the record is made of."""
+"""Reads a finished run out of PostgreSQL: the audit log, the workers' reports, the notes. What the record is
+made of.
+"""
 
 from __future__ import annotations
 
@@ -21,16 +23,16 @@ select extract(epoch from at)::float8 - %(start)s, kind, worker, task, detail fr
 async def transitions(database: Database, start_epoch_s: float) -> Iterator[TransitionRow]:
     """The audit log, in seconds of the run."""
     rows = await database.rows(TRANSITIONS, {"start": start_epoch_s})
-    return (TransitionRow(*row[:3], round(row[3], 6), *row[4:]) for row in rows)
+    return (TransitionRow._make((*row[:3], round(row[3], 6), *row[4:])) for row in rows)
 
 
 async def samples(database: Database, start_epoch_s: float) -> list[SampleRow]:
     """The workers' reports since the start of the run."""
     rows = await database.rows(REPORTS, {"start": start_epoch_s})
-    return [SampleRow(round(row[0], 6), *row[1:], 0, 0, 0, 0, 0) for row in rows if row[0] >= 0]
+    return [SampleRow._make((round(row[0], 6), *row[1:], 0, 0, 0, 0, 0)) for row in rows if row[0] >= 0]
 
 
 async def events(database: Database, start_epoch_s: float) -> list[EventRow]:
     """What workers noted."""
     rows = await database.rows(NOTES, {"start": start_epoch_s})
-    return [EventRow(round(row[0], 6), *row[1:]) for row in rows if row[0] >= 0]
+    return [EventRow._make((round(row[0], 6), *row[1:])) for row in rows if row[0] >= 0]

@@ -1,6 +1,8 @@
-"""A worker's heartbeat: renews leases, reports memory, moves the gate. In a thread of its own, with a connection of its own.
+"""A worker's heartbeat: renews leases, reports memory, moves the gate. In a thread of its own, with a connection of
+its own.
 
-A heartbeat on the event loop lies: a handler that blocks the loop would let the leases of healthy work lapse, and it would run twice.
+A heartbeat on the event loop lies: a handler that blocks the loop would let the leases of healthy work lapse, and it
+would run twice.
 """
 
 from __future__ import annotations
@@ -26,16 +28,25 @@ REPORT = """
 with reported as (
     insert into report (worker, rss_bytes, cpu, active, gate)
     values (%(worker)s, %(rss_bytes)s, %(cpu)s, %(active)s, %(gate)s))
-update worker set seen_at = now(), rss_bytes = %(rss_bytes)s, active = %(active)s, gate = %(gate)s where id = %(worker)s"""
+update worker set seen_at = now(), rss_bytes = %(rss_bytes)s, active = %(active)s, gate = %(gate)s where id =
+%(worker)s"""
 
 NOTE = "insert into note (kind, worker, task, detail) values (%(kind)s, %(worker)s, %(task)s, %(detail)s)"
 
 
 class Heartbeat(threading.Thread):
-    """Beats until `stop()`. `gate_open` and `must_leave` are what it decided; `on_change` is called after each decision."""
+    """Beats until `stop()`. `gate_open` and `must_leave` are what it decided; `on_change` is called after each
+    decision.
+    """
 
     def __init__(
-        self, dsn: str, schema: str, worker: str, rules: Rulebook, running: Callable[[], list[int]], on_change: Callable[[], None]
+        self,
+        dsn: str,
+        schema: str,
+        worker: str,
+        rules: Rulebook,
+        running: Callable[[], list[int]],
+        on_change: Callable[[], None],
     ) -> None:
         super().__init__(name="heartbeat", daemon=True)
         self.gate_open = True
@@ -90,7 +101,11 @@ class Heartbeat(threading.Thread):
             self._note("gate_opened")
         if not self.gate_open:
             release_memory()
-        if self._closed_since is not None and health.must_recycle(now - self._closed_since, rules) and not self.must_leave:
+        if (
+            self._closed_since is not None
+            and health.must_recycle(now - self._closed_since, rules)
+            and not self.must_leave
+        ):
             self.must_leave = True
             self._note("worker_recycled")
         if self.gate_open != was_open or self.must_leave:
@@ -109,11 +124,13 @@ class Heartbeat(threading.Thread):
         if self._connection is None or self._connection.closed:
             connected = psycopg.connect(self._dsn, autocommit=True, options=options(self._schema), connect_timeout=5)
             self._connection = connected
-        self._connection.execute(query, values)  # type: ignore[arg-type]
+        self._connection.execute(query, values)
 
 
 def release_memory() -> None:
-    """Collect garbage, then ask the C library to return free heap to the system (it need not, and only glibc is asked)."""
+    """Collect garbage, then ask the C library to return free heap to the system (it need not, and only glibc
+    is asked).
+    """
     gc.collect()
     if sys.platform == "linux":
         try:

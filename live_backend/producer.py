@@ -1,4 +1,5 @@
-"""The producer: tasks arrive as planned, admission is asked, and what is admitted is committed as PENDING and then pushed.
+"""The producer: tasks arrive as planned, admission is asked, and what is admitted is committed as PENDING and then
+pushed.
 
 Batching is natural: a batch is whatever has arrived while the previous one was being committed, never waited for.
 """
@@ -23,7 +24,9 @@ REVIEW_S = 0.02
 
 
 class Producer:
-    """Replays a plan's arrivals against the clock. `closed_workers` and `pending` are kept up to date by the caretaker."""
+    """Replays a plan's arrivals against the clock. `closed_workers` and `pending` are kept up to date by the
+    caretaker.
+    """
 
     def __init__(self, plan: Plan, store: Store, broker: Broker, notes: Notes, now_s: Callable[[], float]) -> None:
         self.arrived = 0

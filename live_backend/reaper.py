@@ -94,7 +94,8 @@ class Reaper:
     async def _mend_index(self) -> None:
         """Put back pending tasks that stand in no queue and on no living worker's list: pushing twice is harmless.
 
-        The cheap question first: as long as the queues hold at least as many tasks as have been pending for a sweep, none is missing.
+        The cheap question first: as long as the queues hold at least as many tasks as have been pending for a sweep,
+        none is missing.
         """
         intact, queued = await self._broker.mark(), sum((await self._broker.depths())[:3])
         waiting = await self._store.waiting(self._rules.lease.sweep_s)
@@ -102,8 +103,11 @@ class Reaper:
             return
         present = await self._broker.contents(await self._living())
         missing = {task for task, _ in waiting} - present
-        # Between the two looks some were claimed, and so left both the queues and this list: ask again before putting any back.
-        lost = [(task, queue) for task, queue in await self._store.waiting(self._rules.lease.sweep_s) if task in missing]
+        # Between the two looks some were claimed, and so left both the queues and this list: ask again before putting
+        # any back.
+        lost = [
+            (task, queue) for task, queue in await self._store.waiting(self._rules.lease.sweep_s) if task in missing
+        ]
         for task, _ in lost:
             self._notes.add("requeued", task=task)
         await self._push(lost, front=True)

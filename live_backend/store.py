@@ -1,8 +1,8 @@
 """PostgreSQL, the authority: every change of a task's state, each with its audit row in one statement.
 
-The statements hold, order and compare. They decide nothing: states, delays and reasons come in as parameters, from the rulebook.
-Each is guarded (by the state it expects, by the fencing token, by the lease's end), so that repeating it, or coming late with it,
-changes nothing. Time is the server's own (`now()`), never a client's.
+The statements hold, order and compare. They decide nothing: states, delays and reasons come in as parameters, from the
+rulebook. Each is guarded (by the state it expects, by the fencing token, by the lease's end), so that repeating it, or
+coming late with it, changes nothing. Time is the server's own (`now()`), never a client's.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ select id, extract(epoch from due_at)::float8 from moved"""
 
 ALREADY = """
 select id, extract(epoch from due_at)::float8
-from task join unnest(%(ids)s::bigint[], %(tokens)s::integer[], %(states)s::text[]) as v (id, token, state) using (id, token, state)"""
+from task join unnest(%(ids)s::bigint[], %(tokens)s::integer[], %(states)s::text[]) as v (id, token, state) using (id,
+token, state)"""
 
 DUE = """
 with moved as (
@@ -164,7 +165,9 @@ class Store:
         return [Claim(row[0], Task(State.RUNNING, row[1], row[2], row[3])) for row in rows]
 
     async def settle(self, verdicts: Sequence[Verdict]) -> dict[int, float]:
-        """Write verdicts on RUNNING tasks. Returns id → due time (epoch, s) of those that held; the others came too late."""
+        """Write verdicts on RUNNING tasks. Returns id → due time (epoch, s) of those that held; the others came too
+        late.
+        """
         batch = {
             "ids": [one.id for one in verdicts],
             "tokens": [one.token for one in verdicts],

@@ -1,4 +1,6 @@
-"""Starts worker processes, replaces those that die, and lets faults loose on them. Every process it starts it also ends."""
+"""Starts worker processes, replaces those that die, and lets faults loose on them. Every process it starts it also
+ends.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The synthetic work of a task, really done: the time really waited for, the processor really burnt, the memory really held."""
+"""The synthetic work of a task, really done: the time really waited for, the processor really burnt, the memory really
+held.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ BURN_SLICE = 2_000
 
 
 async def do(plan: Plan, task: int, service_s: float, pool: ThreadPoolExecutor) -> None:
-    """Work on a task for `service_s` seconds, as its role says: an agent mostly waits for its model, and computes a little."""
+    """Work on a task for `service_s` seconds, as its role says: an agent mostly waits for its model, and computes a
+    little.
+    """
     loop = asyncio.get_running_loop()
     ends_at = loop.time() + service_s
     block = await _hold(plan.memory_bytes[task], pool)
@@ -31,7 +35,9 @@ async def do(plan: Plan, task: int, service_s: float, pool: ThreadPoolExecutor) 
 
 
 async def _hold(size: int, pool: ThreadPoolExecutor) -> mmap.mmap | None:
-    """A block of memory of its own, every page of it touched. It returns to the system when closed, whatever malloc thinks."""
+    """A block of memory of its own, every page of it touched. It returns to the system when closed, whatever malloc
+    thinks.
+    """
     if size == 0:
         return None
     if size > BIG_BLOCK_BYTES:

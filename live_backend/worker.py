@@ -1,8 +1,8 @@
 """A worker process: takes tasks from the queues into its slots, works, and writes the rulebook's verdict.
 
 The way of one task through here: `_fetch` → `_claimed` → `_attempt` → `_settle`. Read them in that order.
-Started by the supervisor as `python -m live_backend.worker`; told what to do on standard input. When that closes, the parent is gone
-and so is the worker.
+Started by the supervisor as `python -m live_backend.worker`; told what to do on standard input. When that closes, the
+parent is gone and so is the worker.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ class Worker:
         scenario = config.load_scenario()
         self.name, self.config, self.rules = config.worker, config, scenario.rules
         self.plan = Plan(scenario)
-        self.plan.column("service", 1)  # drawn before the run: the first draw may load SciPy, which takes a third of a second
+        self.plan.column(
+            "service", 1
+        )  # drawn before the run: the first draw may load SciPy, which takes a third of a second
         self.slots = scenario.mesh.slots
         self.started_epoch_s: float | None = None
         self.broker = Broker(connect(config.redis_url), config.prefix)
@@ -90,7 +92,9 @@ class Worker:
         self._wake.set()
 
     async def _finish(self) -> None:
-        """Let running attempts end within the grace; hand the rest back. A recycled worker finishes whatever it holds."""
+        """Let running attempts end within the grace; hand the rest back. A recycled worker finishes whatever
+        it holds.
+        """
         grace_s = None if self.heartbeat.must_leave else shutdown.grace_s(self.rules.shutdown)
         if not self._running:
             return
@@ -233,7 +237,12 @@ class Worker:
         await self._tell_index(verdicts, kept, due_at)
         for verdict in verdicts:
             if verdict.id not in due_at:
-                note = {"kind": "stale_write", "worker": self.name, "task": verdict.id, "detail": f"token {verdict.token}"}
+                note = {
+                    "kind": "stale_write",
+                    "worker": self.name,
+                    "task": verdict.id,
+                    "detail": f"token {verdict.token}",
+                }
                 await self.verdicts.database.run(NOTE, note)
         for verdict, written in batch:
             if not written.done():
@@ -279,7 +288,9 @@ class Worker:
 
 
 def listen_to_parent(worker: Worker) -> None:
-    """The parent says when the run started; when it says nothing more, it is dead, and this process must not outlive it."""
+    """The parent says when the run started; when it says nothing more, it is dead, and this process must not outlive
+    it.
+    """
     for line in sys.stdin:
         word, _, value = line.partition(" ")
         if word == "start":

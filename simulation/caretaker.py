@@ -1,4 +1,6 @@
-"""What looks after the modelled mesh: health reports and gates, lapsed leases, lost queues, and the faults of the scenario."""
+"""What looks after the modelled mesh: health reports and gates, lapsed leases, lost queues, and the faults of the
+scenario.
+"""
 
 from __future__ import annotations
 

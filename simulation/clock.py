@@ -1,7 +1,8 @@
 """Virtual time: a `simpy.Environment` driven by callbacks.
 
-One process per task would cost two thirds of the run (measured: reference, section 3), so the model hangs plain functions on
-timeouts instead. It stays a SimPy environment: ordinary processes, timeouts and resources may run beside the model.
+One process per task would cost two thirds of the run (measured: reference, section 3), so the model hangs plain
+functions on timeouts instead. It stays a SimPy environment: ordinary processes, timeouts and resources may run beside
+the model.
 """
 
 from __future__ import annotations

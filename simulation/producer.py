@@ -1,4 +1,6 @@
-"""The modelled producer: tasks arrive as planned, admission is asked, and what is admitted becomes a PENDING row and a queue entry."""
+"""The modelled producer: tasks arrive as planned, admission is asked, and what is admitted becomes a PENDING row and a
+queue entry.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The model's Redis: three lists of task ids that hold and order, and decide nothing. It can be away, and it can forget."""
+"""The model's Redis: three lists of task ids that hold and order, and decide nothing. It can be away, and it can
+forget.
+"""
 
 from __future__ import annotations
 

@@ -34,9 +34,7 @@ class Store:
         self.tasks[task], self.since_s[task] = after, now_s
         self._count(before.state if before else None, after.state)
         start = before.state if before else ""
-        row = TransitionRow(
-            task, start, after.state, now_s, worker, after.attempt, after.token, event, verdict.delay_s
-        )
+        row = TransitionRow(task, start, after.state, now_s, worker, after.attempt, after.token, event, verdict.delay_s)
         self.log.append(row)
         return verdict
 

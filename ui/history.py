@@ -91,6 +91,8 @@ def _figures(infos: list[dict[str, Any]]) -> str:
     summary = infos[-1].get("summary") if infos else None
     if not isinstance(summary, dict):
         return ""
+    if not at(summary, "tasks.completed"):
+        return "no task done"
     done, rate = text.count(at(summary, "tasks.completed")), text.rate(at(summary, "throughput_per_s"))
     return f"{done} done · {rate} · p95 {text.seconds(at(summary, 'latency_s.p95'))}"
 

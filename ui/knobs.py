@@ -136,8 +136,8 @@ def _failure_knob(scenario: Scenario) -> Knob:
     roles = scenario.workload.roles
     rates = sorted({role.failure_rate for role in roles.values()})
     own = round(rates[0] * 100, 4) if len(rates) == 1 else None
-    placeholder = "" if own is not None else f"{rates[0] * 100:g} to {rates[-1] * 100:g}, by role"
-    about = f"{_about(Role, 'failure_rate')} Applies to all roles. Failed attempts are tried again by the retry rule."
+    placeholder = "" if own is not None else f"{rates[0] * 100:g} to {rates[-1] * 100:g}"
+    about = f"{_about(Role, 'failure_rate')} Applies to all roles; while it is empty, each role keeps its own."
     paths = tuple(f"workload.roles.{name}.failure_rate" for name in roles)
     return Knob("failures", "Failing (%)", own, 0.0, 100.0, 1.0, about, paths, "percent", placeholder)
 

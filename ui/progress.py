@@ -31,7 +31,7 @@ def _panel(job: jobs.Job) -> None:
     with st.container(border=True):
         told, stop = st.columns([5, 1], vertical_alignment="center")
         with told:
-            st.progress(min(1.0, max(0.0, float(job.status.get("fraction") or 0.0))), text=sentence(job))
+            st.progress(0.0 if _between(job) else _fraction(job), text=sentence(job))
         asked = job.cancel_asked_s
         patient = asked is not None and asked <= jobs.CANCEL_PATIENCE_S
         label = "Cancel" if asked is None else "Stopping …" if patient else "Stop now"
@@ -48,6 +48,15 @@ def _panel(job: jobs.Job) -> None:
             )
 
 
+def _fraction(job: jobs.Job) -> float:
+    return min(1.0, max(0.0, float(job.status.get("fraction") or 0.0)))
+
+
+def _between(job: jobs.Job) -> bool:
+    """Whether the model is over and the real thing has not reported yet: its servers and workers take a moment."""
+    return job.engine == "both" and job.status.get("engine") == "sim" and bool(job.record_folders)
+
+
 def _cancel(job: jobs.Job) -> None:
     jobs.cancel(job)
 
@@ -58,6 +67,8 @@ def sentence(job: jobs.Job) -> str:
     engine = str(status.get("engine") or "")
     if job.state == "starting" or not engine:
         return ":material/hourglass_top: Starting …"
+    if _between(job):
+        return ":material/hourglass_top: **Live** (2 of 2) · starting the servers and the workers …"
     step = ""
     if job.engine == "both":
         step = " (1 of 2)" if engine == "sim" else " (2 of 2)"

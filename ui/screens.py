@@ -213,7 +213,8 @@ def empty(choice: forms.Choice) -> None:
         if choice.scenario is not None:
             takes_s = forms.live_s(choice.scenario)
             st.button(
-                f"Run {choice.scenario.name} in both" + (f", about {text.whole_seconds(takes_s)}" if takes_s else ""),
+                f"Run {text.escape(choice.scenario.name)} in both"
+                + (f", about {text.whole_seconds(takes_s)}" if takes_s else ""),
                 icon=":material/play_arrow:",
                 type="primary",
                 key="first-run",

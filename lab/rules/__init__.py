@@ -1,7 +1,7 @@
 """The rulebook: every decision of the mesh, as pure functions and the numbers they use.
 
-Nothing in this package reads a clock, draws a random number, makes an id, or talks to anything: time, chance and identity
-are arguments. That is why the very same functions run under SimPy's time and under the wall clock.
+Nothing in this package reads a clock, draws a random number, makes an id, or talks to anything: time, chance and
+identity are arguments. That is why the very same functions run under SimPy's time and under the wall clock.
 
 Where to look, and where a new rule belongs:
 

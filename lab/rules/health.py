@@ -1,8 +1,8 @@
 """When a worker's gate closes and opens, and when its process is replaced.
 
-HealthScore = 1 − RSS / rss_limit. At 0 the gate closes; it opens again only at `resume_score`, so it cannot flap. A process
-whose memory never comes back is replaced: RSS of CPython need not fall after a collection, and waiting for it could wait
-for ever.
+HealthScore = 1 − RSS / rss_limit. At 0 the gate closes; it opens again only at `resume_score`, so it cannot flap. A
+process whose memory never comes back is replaced: RSS of CPython need not fall after a collection, and waiting for it
+could wait for ever.
 """
 
 from __future__ import annotations

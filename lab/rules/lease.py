@@ -1,8 +1,8 @@
 """How long a claim holds, and when it is taken back.
 
-A claim is a lease with a fencing token. The worker renews it; a worker that died or froze does not, and after `length_s` the
-task is anybody's again. The frozen worker may wake up and finish, but its token is old by then and its write is refused.
-Only the store's clock judges a lease: a worker's clock may be minutes off.
+A claim is a lease with a fencing token. The worker renews it; a worker that died or froze does not, and after
+`length_s` the task is anybody's again. The frozen worker may wake up and finish, but its token is old by then and its
+write is refused. Only the store's clock judges a lease: a worker's clock may be minutes off.
 """
 
 from __future__ import annotations

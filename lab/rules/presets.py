@@ -1,7 +1,7 @@
 """Named sets of values. A preset is a partial scenario: whatever the scenario itself says wins over it.
 
-`lab` is the defaults. The two published presets hold the rules of the systems that we stand in for, flaws included, so that a
-flaw and its cure can be watched side by side on the same tasks. (Where the rules came from: docs/decisions/.)
+`lab` is the defaults. The two published presets hold the rules of the systems that we stand in for, flaws included, so
+that a flaw and its cure can be watched side by side on the same tasks. (Where the rules came from: docs/decisions/.)
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class PriorityRules(Rules):
 
     route_by: Literal["priority", "role"] = rule(
         "priority",
-        "The request's priority decides, as the published code does; its README promised the role, so that is a switch.",
+        "The request's priority decides, as in the published code; its README promised the role, so that is a switch.",
         formula="priority 3, 4, 5 → agent_high; 2 → agent_medium; 1 → agent_low",
     )
     order: Literal["strict", "aging", "weighted"] = rule(
@@ -71,8 +71,8 @@ def queue_class(priority: int, role: str, rules: PriorityRules) -> int:
 def service_order(rules: PriorityRules, head_waits_s: Sequence[float | None], turn: int) -> tuple[int, ...]:
     """The classes in the order in which the next free slot should try them.
 
-    `head_waits_s` holds how long the first task of each class has waited (None: the class is empty); only `aging` looks at it.
-    `turn` counts the tasks taken so far; only `weighted` looks at it.
+    `head_waits_s` holds how long the first task of each class has waited (None: the class is empty); only `aging`
+    looks at it. `turn` counts the tasks taken so far; only `weighted` looks at it.
     """
     if rules.order == "aging":
         return _by_age(rules.aging_s, head_waits_s)
@@ -83,7 +83,9 @@ def service_order(rules: PriorityRules, head_waits_s: Sequence[float | None], tu
 
 
 def _by_age(aging_s: float, head_waits_s: Sequence[float | None]) -> tuple[int, ...]:
-    """Effective class first, then the longer wait, so that an aged task is not passed by a fresh one of the same standing."""
+    """Effective class first, then the longer wait, so that an aged task is not passed by a fresh one of the same
+    standing.
+    """
 
     def standing(queue: int) -> tuple[float, float]:
         waited_s = head_waits_s[queue]

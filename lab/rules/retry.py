@@ -1,8 +1,8 @@
 """Whether a failed task is tried again, when, and where it queues.
 
-After the k-th failure the task waits base_s · factor^k. With the defaults: 2, 4, 8, 16, 32 s (62 s in all), and the sixth
-failure is permanent. The floor is exact because it was promised; jitter only ever adds to it, because synchronised retries
-stampede and a shortened wait breaks the promise.
+After the k-th failure the task waits base_s · factor^k. With the defaults: 2, 4, 8, 16, 32 s (62 s in all), and the
+sixth failure is permanent. The floor is exact because it was promised; jitter only ever adds to it, because
+synchronised retries stampede and a shortened wait breaks the promise.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class RetryRules(Rules):
     )
     wait: Literal["scheduled", "in_slot"] = rule(
         "scheduled",
-        "The slot is free while the task waits. in_slot is the published behaviour: the slot sleeps through the backoff.",
+        "The slot is free while the task waits. in_slot is the published way: the slot sleeps through the backoff.",
     )
     position: Literal["back", "front"] = rule(
         "back", "A retried task joins the back of its class. front is a published variant: it jumps the whole class."

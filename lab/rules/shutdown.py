@@ -23,7 +23,9 @@ class ShutdownRules(Rules):
 
 
 def grace_s(rules: ShutdownRules) -> float:
-    """Seconds for which running attempts may go on after the signal; what then still runs is handed back (or dropped)."""
+    """Seconds for which running attempts may go on after the signal; what then still runs is handed back (or
+    dropped).
+    """
     return rules.grace_s if rules.on_term == "finish" else 0.0
 
 

@@ -1,8 +1,8 @@
 """The states of a task, and the only legal ways between them.
 
-Everything that affects a transition stands in this file; the file does not know which engine asks. `MOVES` is the table, and the
-checks, the docs and the tests read the same table. What is not in it is refused, as a value with a reason and never by an
-exception, and leaves the task as it was.
+Everything that affects a transition stands in this file; the file does not know which engine asks. `MOVES` is the
+table, and the checks, the docs and the tests read the same table. What is not in it is refused, as a value with a
+reason and never by an exception, and leaves the task as it was.
 """
 
 from __future__ import annotations
@@ -78,8 +78,9 @@ LEGAL_STEPS: frozenset[tuple[State | None, State]] = frozenset(
 class Task(NamedTuple):
     """The facts that the rules look at.
 
-    `attempt` counts executions (a claim that was handed back at shutdown is not counted), `token` counts claims and only ever
-    rises, `forgiven` is the attempt count at the last redrive: attempts up to there no longer count against the task.
+    `attempt` counts executions (a claim that was handed back at shutdown is not counted), `token` counts claims and
+    only ever rises, `forgiven` is the attempt count at the last redrive: attempts up to there no longer count against
+    the task.
     """
 
     state: State

@@ -8,7 +8,9 @@ from lab.rules.base import Rules, rule
 class ViewRules(Rules):
     """What the live view paints."""
 
-    flush_s: float = rule(0.1, "Ten paints a second, whatever the event rate: more cannot be seen.", unit="s", gt=0, le=10)
+    flush_s: float = rule(
+        0.1, "Ten paints a second, whatever the event rate: more cannot be seen.", unit="s", gt=0, le=10
+    )
     high_traffic_events: int = rule(
         50,
         "More than fifty events in one flush (500 a second) is past reading one by one.",

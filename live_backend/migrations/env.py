@@ -1,4 +1,6 @@
-"""Alembic's entry: runs the migrations on the connection, and in the schema, that `live_backend.database` hands over."""
+"""Alembic's entry: runs the migrations on the connection, and in the schema, that `live_backend.database`
+hands over.
+"""
 
 from alembic import context
 

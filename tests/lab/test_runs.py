@@ -75,7 +75,7 @@ def test_a_link_is_not_followed(root: Path) -> None:
 
 def test_export_as_csv_holds_the_tables(root: Path, tmp_path: Path) -> None:
     written = runs.export(runs.find(root, "20260101"), tmp_path / "out", "csv")
-    assert sorted(path.name for path in written.iterdir()) == ["run.json", *sorted(f"{name}.csv" for name in TABLES)]
+    assert sorted(path.name for path in written.iterdir()) == sorted(["run.json", *(f"{name}.csv" for name in TABLES)])
     assert pd.read_csv(written / "tasks.csv")["done_s"].tolist() == [1.0]
     with pytest.raises(UsageError, match="already there"):
         runs.export(runs.find(root, "20260101"), tmp_path / "out", "csv")

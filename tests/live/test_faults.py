@@ -1,5 +1,5 @@
-"""What must survive: workers killed, frozen and told to leave, Redis wiped and restarted, PostgreSQL restarted. And what the published
-rules lose. After each the checks judge the whole history: nothing lost, nothing completed twice."""
+"""What must survive: workers killed, frozen and told to leave, Redis wiped and restarted, PostgreSQL restarted. And
+what the published rules lose. After each the checks judge the whole history: nothing lost, nothing completed twice."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ def test_f1_workers_killed_from_outside_in_mid_run(servers, build, start) -> Non
 
 
 def test_f7_a_frozen_worker_wakes_up_and_its_writes_are_refused(servers, build) -> None:
-    """Frozen for 3 s with a lease of 1 s: others take its tasks; what it writes after waking is stale, and is counted."""
+    """Frozen for 3 s with a lease of 1 s: others take its tasks; what it writes after waking is stale, and is
+    counted.
+    """
     record = run_live(
         build(
             workload__arrivals={"kind": "constant", "rate_per_s": 10, "duration_s": 6},
@@ -107,19 +109,24 @@ def test_f25_postgres_restarts_under_load(own_servers, build) -> None:
 
 
 def test_f27_connections_cut_in_mid_statement(servers, build, start) -> None:
-    """pg_terminate_backend on everybody, again and again: a commit whose answer was lost is read again, not repeated blindly."""
+    """pg_terminate_backend on everybody, again and again: a commit whose answer was lost is read again, not repeated
+    blindly.
+    """
     run = start(build(workload__arrivals__count=300, workload__roles__A__service__mean_s=0.05))
     for done in range(20, 260, 20):
         eventually(lambda done=done: run.done >= done)
         with psycopg.connect(servers.dsn, autocommit=True) as connection:
             connection.execute(
-                "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and backend_type = 'client backend'"
+                "select pg_terminate_backend(pid) from pg_stat_activity "
+                "where pid <> pg_backend_pid() and backend_type = 'client backend'"
             )
     _all_completed(run.record())
 
 
 def test_f12_a_task_that_outlives_its_workers_is_dead_after_its_attempts(servers, build) -> None:
-    """Every process that runs the long task is killed: three claims, and then it is a dead letter, not an endless loop."""
+    """Every process that runs the long task is killed: three claims, and then it is a dead letter, not an
+    endless loop.
+    """
     faults = [{"kind": "kill_worker", "at_s": at_s, "worker": 0} for at_s in (0.5, 3.0, 5.5)]
     record = run_live(
         build(
@@ -151,7 +158,9 @@ def test_published_claims_lose_what_a_killed_worker_ran(servers, build) -> None:
 
 @pytest.mark.parametrize(("wait", "late"), [("scheduled", False), ("in_slot", True)])
 def test_published_backoff_makes_good_tasks_late(servers, build, wait: str, late: bool) -> None:
-    """4 poison tasks on 4 slots, then 8 good ones: with sleeping slots no good task can start before the first backoff is over."""
+    """4 poison tasks on 4 slots, then 8 good ones: with sleeping slots no good task can start before the first backoff
+    is over.
+    """
     record = run_live(
         build(
             mesh={"workers": 1, "slots": 4},

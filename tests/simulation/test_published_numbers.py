@@ -16,7 +16,13 @@ SCENARIOS = Path(__file__).parents[2] / "scenarios"
 @pytest.mark.parametrize(
     ("workers", "makespan_s", "last_high_s", "last_medium_s", "last_low_s"),
     [
-        (3, 68.0, 38.0, 52.0, 66.0),  # 15 slots: ⌈500/15⌉ = 34 rounds of 2 s; 300 high are 20 rounds, the last starts at 19 · 2
+        (
+            3,
+            68.0,
+            38.0,
+            52.0,
+            66.0,
+        ),  # 15 slots: ⌈500/15⌉ = 34 rounds of 2 s; 300 high are 20 rounds, the last starts at 19 · 2
         (1, 200.0, 118.0, 158.0, 198.0),  # 5 slots: 100 rounds; 300/5 = 60, 100/5 = 20, 20 rounds
     ],
 )
@@ -73,7 +79,9 @@ def _with_service(scenario: Scenario) -> dict[str, object]:
 
 
 def test_go_queue_preset_over_many_tasks() -> None:
-    """0.25⁴ = 0.390625 % dead, 1 + 0.25 + 0.25² + 0.25³ = 1.328125 attempts: within four standard errors of 40,000 tasks."""
+    """0.25⁴ = 0.390625 % dead, 1 + 0.25 + 0.25² + 0.25³ = 1.328125 attempts: within four standard errors of 40,000
+    tasks.
+    """
     scenario = Scenario.load(SCENARIOS / "go_queue_published.yaml").override(
         {"workload.arrivals": {"kind": "constant", "rate_per_s": 8, "count": 40_000}, "rules.health.report_s": 60.0}
     )

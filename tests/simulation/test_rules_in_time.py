@@ -14,8 +14,8 @@ def _moves(record, task: int) -> list[tuple[str, float]]:
 
 
 def test_a_killed_workers_task_is_reclaimed_after_its_lease_and_completed_once(build) -> None:
-    """Claimed at 0, last heartbeat before the kill at 2: at 0 (every 10/3 s), so the lease ends at 10; the sweep at 10 takes it back;
-    the fresh process stands since 3; 5 s of work end at 15."""
+    """Claimed at 0, last heartbeat before the kill at 2: at 0 (every 10/3 s), so the lease ends at 10; the sweep at 10
+    takes it back; the fresh process stands since 3; 5 s of work end at 15."""
     record = simulate(
         build(
             workload__roles__A__service={"dist": "constant", "mean_s": 5.0},
@@ -41,10 +41,13 @@ def test_heartbeats_push_the_end_of_a_lease_forward(build) -> None:
 
 
 def test_a_frozen_worker_that_wakes_up_too_late_is_refused_by_its_token(build) -> None:
-    """Two workers; worker 0 freezes at 1 for 10.5 s. The sweep at 10 gives its task to worker 1; its own write at 11.5 is stale."""
+    """Two workers; worker 0 freezes at 1 for 10.5 s. The sweep at 10 gives its task to worker 1; its own write at 11.5
+    is stale.
+    """
     record = simulate(
-        build(mesh__workers=2, faults=[{"kind": "pause_worker", "at_s": 1.0, "worker": 0, "for_s": 10.5}])
-        .override({"workload.arrivals.count": 2})
+        build(mesh__workers=2, faults=[{"kind": "pause_worker", "at_s": 1.0, "worker": 0, "for_s": 10.5}]).override(
+            {"workload.arrivals.count": 2}
+        )
     )
     assert record.info["summary"]["tasks"]["stale_writes"] == 1
     assert (record.transitions["to"] == State.COMPLETED).sum() == 2
@@ -58,9 +61,14 @@ def test_a_short_freeze_only_delays(build) -> None:
 
 
 def test_sigterm_lets_work_finish_within_the_grace_and_hands_the_rest_back_uncounted(build) -> None:
-    """Asked to leave at 1 with 2 s of grace: the 2 s task ends at 2; the 9 s task is handed back at 3, attempt not counted."""
+    """Asked to leave at 1 with 2 s of grace: the 2 s task ends at 2; the 9 s task is handed back at 3, attempt not
+    counted.
+    """
     scenario = build(
-        workload__roles={"LONG": {"service": {"dist": "constant", "mean_s": 9.0}}, "SHORT": {"service": {"dist": "constant", "mean_s": 2.0}}},
+        workload__roles={
+            "LONG": {"service": {"dist": "constant", "mean_s": 9.0}},
+            "SHORT": {"service": {"dist": "constant", "mean_s": 2.0}},
+        },
         workload__mix="exact",
         workload__arrivals={"kind": "burst", "count": 2},
         mesh__slots=2,
@@ -92,7 +100,10 @@ def test_wiped_queues_are_rebuilt_from_the_store_only_under_leases(build, claim:
 def test_store_outage_stops_claims_and_verdicts_but_loses_nothing(build) -> None:
     """Work ends at 2 in an outage from 1 to 4: the verdict is written at 4, and the next task starts then."""
     record = simulate(
-        build(workload__arrivals={"kind": "burst", "count": 2}, faults=[{"kind": "postgres_restart", "at_s": 1.0, "down_s": 3.0}])
+        build(
+            workload__arrivals={"kind": "burst", "count": 2},
+            faults=[{"kind": "postgres_restart", "at_s": 1.0, "down_s": 3.0}],
+        )
     )  # fmt: skip
     assert _moves(record, 0)[-1] == ("COMPLETED", 4.0)
     assert _moves(record, 1)[1:] == [("RUNNING", 4.0), ("COMPLETED", 6.0)]
@@ -110,7 +121,9 @@ def test_slow_service_stretches_what_starts_in_its_window(build) -> None:
 
 
 def test_a_gate_closes_at_the_limit_and_opens_at_the_resume_score(build) -> None:
-    """Two tasks of 300 MiB in one worker of 512 MiB: over the limit at the report at 0, closed; both end at 2; the report at 2 opens."""
+    """Two tasks of 300 MiB in one worker of 512 MiB: over the limit at the report at 0, closed; both end at 2; the
+    report at 2 opens.
+    """
     record = simulate(
         build(
             workload__arrivals={"kind": "burst", "count": 3},
@@ -138,7 +151,9 @@ def test_full_fleet_pressure_closes_admission_and_held_tasks_come_in_later(build
 
 
 def test_a_worker_that_stays_closed_is_replaced_by_a_fresh_process(build) -> None:
-    """A 100 s task of 600 MiB keeps the gate closed; after 30 s the worker is to leave when done, and a new one serves the rest."""
+    """A 100 s task of 600 MiB keeps the gate closed; after 30 s the worker is to leave when done, and a new one serves
+    the rest.
+    """
     record = simulate(
         build(
             workload__arrivals={"kind": "burst", "count": 2},
@@ -194,13 +209,21 @@ def test_order_between_classes(build, order: str, served: str) -> None:
             rules__priority__order=order,
         )
     )
-    letters = dict(zip(record.tasks["id"], record.tasks["queue"].map({"agent_high": "H", "agent_medium": "M", "agent_low": "L"}), strict=True))
+    letters = dict(
+        zip(
+            record.tasks["id"],
+            record.tasks["queue"].map({"agent_high": "H", "agent_medium": "M", "agent_low": "L"}),
+            strict=True,
+        )
+    )
     claims = record.transitions[record.transitions["reason"] == Event.CLAIMED]
     assert "".join(letters[task] for task in claims["task"]) == served
 
 
 def test_aging_lets_a_low_task_pass_fresh_high_ones(build) -> None:
-    """High tasks come every 2 s and fill the slot for ever; under strict order the low one waits for all, under aging for 2 × 6 s."""
+    """High tasks come every 2 s and fill the slot for ever; under strict order the low one waits for all, under aging
+    for 2 × 6 s.
+    """
     start = {}
     for order in ("strict", "aging"):
         scenario = build(
@@ -219,7 +242,9 @@ def test_aging_lets_a_low_task_pass_fresh_high_ones(build) -> None:
 
 
 def test_a_mesh_that_can_never_drain_ends_and_says_so(build) -> None:
-    record = simulate(build(rules__health__restart_after_s=None, faults=[{"kind": "kill_worker", "at_s": 1.0, "worker": 0}]))
+    record = simulate(
+        build(rules__health__restart_after_s=None, faults=[{"kind": "kill_worker", "at_s": 1.0, "worker": 0}])
+    )
     assert record.info["stalled"]
     assert record.info["checks"]["failed"] == ["nothing_lost"]
 

@@ -1,4 +1,6 @@
-"""The model against exact queueing results. Tolerances are stated in standard errors or from published interval widths."""
+"""The model against exact queueing results. Tolerances are stated in standard errors or from published
+interval widths.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,8 @@ CUSTOMERS, SEEDS = 120_000, (1, 2)
 def test_mm8_at_rho_08(build) -> None:
     """M/M/8, ρ 0.8: mean wait 0.286028, P(wait) 0.457645 (Erlang C).
 
-    A run of 200,000 has a 95 % half-width of 8.5 % for the mean wait (reference, section 8); two of 120,000 pooled have 7.8 %,
-    so ± 12 % is past 99.7 %. For P(wait) the half-width is about a third of that.
+    A run of 200,000 has a 95 % half-width of 8.5 % for the mean wait (reference, section 8); two of 120,000 pooled
+    have 7.8 %, so ± 12 % is past 99.7 %. For P(wait) the half-width is about a third of that.
     """
     waits = [_waits(build, seed) for seed in SEEDS]
     pooled = np.concatenate(waits)
@@ -54,7 +56,10 @@ def test_non_preemptive_priorities_obey_cobham(build) -> None:
         scenario = build(
             seed=seed,
             workload__arrivals={"kind": "poisson", "rate_per_s": 6.4, "count": 60_000},
-            workload__roles__A={"priority": {3: 0.2, 2: 0.3, 1: 0.5}, "service": {"dist": "exponential", "mean_s": 1.0}},
+            workload__roles__A={
+                "priority": {3: 0.2, 2: 0.3, 1: 0.5},
+                "service": {"dist": "exponential", "mean_s": 1.0},
+            },
             mesh__slots=8,
             rules__health__report_s=600.0,
         )

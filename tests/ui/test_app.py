@@ -71,7 +71,7 @@ def test_the_first_page_offers_the_default_scenario(launched: list[list[str]]) -
     page = app()
     assert page.selectbox(key="scenario").value == library.DEFAULT
     assert library.shipped()[library.DEFAULT].claim.split(":")[0] in words(page)
-    assert page.button(key="first-run").label.startswith("Run sdlc-quick in both, about ")
+    assert page.button(key="first-run").label.startswith("Run sdlc\\-quick in both, about ")
     assert not launched
 
 
@@ -97,7 +97,7 @@ def test_all_views_open(launched: list[list[str]], make_job: MakeJob, model: Rec
 def test_bad_yaml_is_told_with_its_places_all_at_once(launched: list[list[str]]) -> None:
     page = own(app(), "name: x\nworkload:\n  arrivals: {kind: burst, count: 0}\n  roles: {A: {}}\nmesh: {workres: 2}\n")
     said = page.code[-1].value
-    assert "your-scenario.yaml:3:34: workload.arrivals.count: " in said
+    assert "your-scenario.yaml:3:27: workload.arrivals.count: " in said
     assert "your-scenario.yaml:5:8: mesh.workres: unknown key 'workres'; did you mean 'workers'?" in said
     assert "workload.roles.A" in said
     assert all(page.button(key=f"run-{engine}").disabled for engine in jobs.ENGINES)

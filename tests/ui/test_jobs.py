@@ -204,7 +204,7 @@ def test_a_spawned_process_is_a_session_of_its_own(tmp_path: Path) -> None:
 
 def test_recent_runs_are_jobs_and_records_of_the_command_line(make_job: MakeJob, model: Record, live: Record) -> None:
     job_id = make_job("done", [model], engine="sim")
-    alone = results.load([live.save(jobs.runs_dir() / "20200101-000000-cli-live-abc")]).records[0]
+    alone = results.load([replace(live).save(jobs.runs_dir() / "20200101-000000-cli-live-abc")]).records[0]
     found = history.recent()
     assert {tuple(entry.query.items()) for entry in found} == {
         (("job", job_id),),
@@ -268,7 +268,7 @@ def test_roles_that_differ_have_no_single_failure_rate() -> None:
     roles = {"A": {"service": service, "failure_rate": 0.1}, "B": {"service": service}}
     scenario = Scenario.from_data({"workload": {"arrivals": {"kind": "burst", "count": 1}, "roles": roles}})
     knob = next(knob for knob in knobs.knobs(scenario) if knob.name == "failures")
-    assert (knob.value, knob.placeholder) == (None, "0 to 10, by role")
+    assert (knob.value, knob.placeholder) == (None, "0 to 10")
     assert knobs.apply(scenario, [knob], {"failures": 0.0}).workload.roles["A"].failure_rate == 0.0
 
 

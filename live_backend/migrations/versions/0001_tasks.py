@@ -1,7 +1,8 @@
 """Tasks, their audit log, workers and their reports, and notes of what happened to the mesh.
 
-No index mentions a column that changes: it would cost every update its HOT path (measured: 83 → 53 thousand tasks a second). Tasks
-are found by id; sweeps start at the lowest id that is not finished. `fillfactor` leaves room for the two updates of a task's life.
+No index mentions a column that changes: it would cost every update its HOT path (measured: 83 → 53 thousand tasks a
+second). Tasks are found by id; sweeps start at the lowest id that is not finished. `fillfactor` leaves room for the
+two updates of a task's life.
 """
 
 from alembic import op
