@@ -2,7 +2,8 @@
 
     .venv/bin/python benchmarks/machinery.py
 
-600 tasks at 40 a second, each failing once, on 3 workers × 10 slots. Prints the 10th, 50th and 90th percentile of every step.
+600 tasks at 40 a second, each failing once, on 3 workers × 10 slots. Prints the 10th, 50th and 90th percentile
+of every step.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/overload.py
 
-The model's rate is tasks simulated per second of wall-clock time (plan, run, record and checks included); the live rate is tasks
-completed per second of the run, which the slots bound (60 slots of 0.1 s: 600 a second without machinery).
+The model's rate is tasks simulated per second of wall-clock time (plan, run, record and checks included); the live rate
+is tasks completed per second of the run, which the slots bound (60 slots of 0.1 s: 600 a second without machinery).
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import numpy as np
 from lab import draws
 from lab.draws import Floats
 from lab.errors import Problem, ScenarioError
-from lab.limits import TASKS_MAX
+from lab.limits import RUN_S_MAX, TASKS_MAX
 from lab.scenario import Burst, Constant, Poisson, Ramp, Scenario, Step, Steps
 from lab.traces import Table
 
@@ -35,7 +35,7 @@ def arrival_times(scenario: Scenario, trace: Table | None) -> Floats:
             )
         return times
     assert trace is not None
-    return trace.numbers("arrival_s") * arrivals.time_factor
+    return trace.numbers("arrival_s", arrivals.time_factor, RUN_S_MAX)
 
 
 def _whole(expected: float) -> int:

@@ -31,18 +31,19 @@ class Table:
         place = f" (line {row + 2})" if row is not None else ""
         return ScenarioError(str(self.path), [Problem(self.where, f"{message}{place}")])
 
-    def numbers(self, name: str) -> Floats:
-        """A column as finite, non-negative numbers. Raises ScenarioError with the first line that is not."""
+    def numbers(self, name: str, factor: float = 1.0, at_most: float = np.inf) -> Floats:
+        """A column × `factor`, as numbers from 0 to `at_most`. Raises ScenarioError with the first line that is not."""
         if name not in self.columns:
             raise self.refuse(f"has no column {name!r}; it has {', '.join(self.columns)}")
         values = np.empty(len(self.columns[name]))
         for row, text in enumerate(self.columns[name]):
             try:
-                values[row] = float(text)
+                values[row] = float(text) * factor
             except (TypeError, ValueError):
                 values[row] = np.nan
-            if not 0 <= values[row] < np.inf:
-                raise self.refuse(f"{name} must be a number of at least 0, found {text!r}", row)
+            if not (0 <= values[row] < np.inf and values[row] <= at_most):
+                bound = f" and, times {factor:g}, at most {at_most:,.0f}" if at_most < np.inf else ""
+                raise self.refuse(f"{name} must be a number of at least 0{bound}; found {text!r}", row)
         return values
 
 
@@ -65,9 +66,11 @@ def _csv(path: Path, where: str, rows_max: int) -> dict[str, list[Any]]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
             header = next(reader, [])
-            rows = [row for row, _ in zip(reader, range(rows_max), strict=False) if row]
+            rows = [row for row, _ in zip(reader, range(rows_max), strict=False)]
     except (UnicodeDecodeError, csv.Error, OSError) as error:
         raise ScenarioError(str(path), [Problem(where, f"is not a CSV table: {error}")]) from error
+    while rows and not rows[-1]:
+        rows.pop()  # an empty line at the end is no row; one in the middle is a mistake
     for number, row in enumerate(rows):
         if len(row) != len(header):
             message = f"line {number + 2} has {len(row)} values, the header has {len(header)}"

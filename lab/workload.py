@@ -19,7 +19,7 @@ from lab.arrivals import arrival_times
 from lab.distributions import service_times
 from lab.draws import Floats
 from lab.faults import service_factor
-from lab.limits import MIB
+from lab.limits import MIB, SERVICE_S_MAX
 from lab.rules import priority as priority_rules
 from lab.rules.priority import PRIORITY_MAX, PRIORITY_MIN, QUEUES
 from lab.scenario import EmpiricalService, Role, Scenario, Trace
@@ -135,7 +135,7 @@ class Plan:
             if isinstance(service := role.service, EmpiricalService):
                 where = f"workload.roles.{name}.service.path"
                 table = traces.read(self.scenario.base / service.path, where)
-                found[index] = np.sort(table.numbers(service.column)) * service.factor
+                found[index] = np.sort(table.numbers(service.column, service.factor, SERVICE_S_MAX))
         return found
 
     def _take_from(self, trace: Table, order: Ints) -> None:
@@ -143,7 +143,8 @@ class Plan:
         arrivals = self.scenario.workload.arrivals
         assert isinstance(arrivals, Trace)
         if "service_s" in trace:
-            self._traced_service = _microseconds(trace.numbers("service_s")[order] * arrivals.service_factor)
+            seconds = trace.numbers("service_s", arrivals.service_factor, SERVICE_S_MAX)
+            self._traced_service = _microseconds(seconds[order])
         if "priority" in trace:
             self.priority = _traced_priorities(trace)[order]
         if "role" in trace:
@@ -222,10 +223,11 @@ def _dealt_exactly(shares: Floats, count: int) -> Ints:
 
 
 def _traced_priorities(trace: Table) -> Ints:
-    levels = trace.numbers("priority").astype(np.int64)
-    for row in np.flatnonzero((levels < PRIORITY_MIN) | (levels > PRIORITY_MAX))[:1]:
-        raise trace.refuse(f"priority must be {PRIORITY_MIN} to {PRIORITY_MAX}, found {levels[row]}", int(row))
-    return levels
+    levels = trace.numbers("priority")
+    for row in np.flatnonzero((levels < PRIORITY_MIN) | (levels > PRIORITY_MAX) | (levels % 1 != 0))[:1]:
+        found = f"found {levels[row]:g}"
+        raise trace.refuse(f"priority must be a whole number {PRIORITY_MIN} to {PRIORITY_MAX}, {found}", int(row))
+    return levels.astype(np.int64)
 
 
 def _traced_roles(trace: Table, names: tuple[str, ...]) -> Ints:

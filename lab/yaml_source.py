@@ -124,7 +124,7 @@ def _scalar(node: yaml.Node, path: Path, source: YamlSource) -> Any:
     try:
         if node.tag in ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:value", "tag:yaml.org,2002:merge"):
             return node.value
-        value = yaml.SafeLoader("").construct_object(node)
+        value = yaml.constructor.SafeConstructor().construct_object(node)
     except (ValueError, OverflowError) as error:
         mark = node.start_mark
         source.problems.append(

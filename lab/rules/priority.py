@@ -96,7 +96,7 @@ def _by_age(aging_s: float, head_waits_s: Sequence[float | None]) -> tuple[int, 
 
 @lru_cache(maxsize=256)
 def _rota(weights: tuple[int, ...]) -> tuple[int, ...]:
-    """Smooth weighted round robin (nginx's): 6:3:1 gives 0 1 0 0 2 0 1 0 1 0 rather than six in a row."""
+    """Smooth weighted round robin (nginx's): 6:3:1 gives 0 1 0 0 1 0 2 0 1 0 rather than six in a row."""
     current = [0] * len(weights)
     rota = []
     for _ in range(sum(weights)):
