@@ -41,9 +41,10 @@ class Table:
                 values[row] = float(text) * factor
             except (TypeError, ValueError):
                 values[row] = np.nan
-            if not (0 <= values[row] < np.inf and values[row] <= at_most):
-                bound = f" and, times {factor:g}, at most {at_most:,.0f}" if at_most < np.inf else ""
-                raise self.refuse(f"{name} must be a number of at least 0{bound}; found {text!r}", row)
+            if not 0 <= values[row] < np.inf:
+                raise self.refuse(f"{name} must be a number of at least 0, found {text!r}", row)
+            if values[row] > at_most:
+                raise self.refuse(f"{name} times {factor:g} must be at most {at_most:,.0f}, found {text!r}", row)
         return values
 
 

@@ -64,7 +64,7 @@ def test_without_service_roles_or_priorities_they_are_drawn(tmp_path: Path) -> N
         ("arrival_s\nnan\n", "found 'nan' (line 2)"),
         ("arrival_s\ninf\n", "found 'inf' (line 2)"),
         ("arrival_s,service_s\n0,\n", "service_s must be a number of at least 0, found '' (line 2)"),
-        ("arrival_s,priority\n0,3\n1,6\n", "priority must be 1 to 5, found 6 (line 3)"),
+        ("arrival_s,priority\n0,3\n1,6\n", "priority must be a whole number 1 to 5, found 6 (line 3)"),
         ("arrival_s,role\n0,A\n1,C\n", "role 'C' is not in the scenario; it has A, B (line 3)"),
         ("when\n0\n", "has no column 'arrival_s'; it has when"),
         ("arrival_s,role\n0,A\n1\n", "line 3 has 1 values, the header has 2"),
