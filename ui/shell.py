@@ -12,11 +12,12 @@ SIDEBAR_PX = 360
 def render() -> None:
     """Set up the window and run the page that the URL names."""
     st.set_page_config("Agent Mesh Lab", ":material/hub:", layout="wide", initial_sidebar_state=SIDEBAR_PX)
-    run = st.Page(ROOT / "pages" / "run.py", title="Run and compare", icon=":material/compare_arrows:", default=True)
+    # The first page answers at "/" only, whatever its path; its own name, /run, must lead there too.
+    title, icon = "Run and compare", ":material/compare_arrows:"
+    run = st.Page(ROOT / "pages" / "run.py", title=title, icon=icon, url_path="home", default=True)
 
     def to_run() -> None:
         st.switch_page(run, query_params=st.query_params.to_dict())
 
-    # The first page answers at "/" only; its own name must lead there too.
-    alias = st.Page(to_run, title="Run and compare", url_path="run", visibility="hidden")
+    alias = st.Page(to_run, title=title, url_path="run", visibility="hidden")
     st.navigation([run, alias], position="top").run()
