@@ -42,6 +42,8 @@ RETRY_POLL_S: Final = 0.01
 """How late a due retry may be noticed; also the producer's finest grain of arrival times."""
 RECONNECT_S_MIN: Final = 0.05
 RECONNECT_S_MAX: Final = 1.0
+SERVER_AWAY_S_MAX: Final = 60.0
+"""A PostgreSQL that has not answered for this long is not restarting, it is gone: the run ends with an error."""
 PROGRESS_S: Final = 0.25
 STOP_S_MAX: Final = 5.0
 """Workers that have not left this long after their grace ended are killed by their ids."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from lab.limits import RECONNECT_S_MAX, RECONNECT_S_MIN
+from lab.errors import Unavailable
+from lab.limits import RECONNECT_S_MAX, RECONNECT_S_MIN, SERVER_AWAY_S_MAX
 
 GONE = (psycopg.OperationalError, psycopg.InterfaceError)
 """What a PostgreSQL that is away, or has just gone, raises."""
@@ -48,8 +50,11 @@ class Database:
         self._lock = asyncio.Lock()
 
     async def run(self, query: str, parameters: Mapping[str, Any] | None = None) -> tuple[list[Row], bool]:
-        """The rows of a statement, and whether it had to be repeated (so an earlier try may have taken effect)."""
-        failures = 0
+        """The rows of a statement, and whether it had to be repeated (so an earlier try may have taken effect).
+
+        Raises Unavailable if PostgreSQL stays away for SERVER_AWAY_S_MAX.
+        """
+        failures, asked_at = 0, time.monotonic()
         async with self._lock:
             while True:
                 try:
@@ -57,8 +62,13 @@ class Database:
                     cursor = await connection.execute(query, parameters)
                     rows = await cursor.fetchall() if cursor.description else []
                     return rows, failures > 0
-                except GONE:
+                except GONE as error:
                     await self._drop()
+                    if time.monotonic() - asked_at > SERVER_AWAY_S_MAX:
+                        said = str(error).strip().splitlines() or [type(error).__name__]
+                        raise Unavailable(
+                            f"PostgreSQL has been away for {SERVER_AWAY_S_MAX:.0f} s ({said[0]}); is it still running?"
+                        ) from error
                     await asyncio.sleep(backoff_s(failures))
                     failures += 1
 
