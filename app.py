@@ -11,5 +11,5 @@ else:  # the server imports this module once, and finds `app`
 
     # Our pages/ is routed by st.navigation. Left alone, Streamlit would also take it for its older kind of pages: a
     # deep link to a fresh server would then skip this file. (A private name: tests/ui/test_browser.py watches it.)
-    PagesManager.uses_pages_directory = None
+    PagesManager.uses_pages_directory = False
     app = st.App(__file__)

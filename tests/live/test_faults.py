@@ -142,6 +142,17 @@ def test_f12_a_task_that_outlives_its_workers_is_dead_after_its_attempts(servers
     assert record.info["checks"]["ok"], record.info["checks"]
 
 
+def test_a_worker_over_its_limit_is_replaced_and_a_mesh_that_cannot_drain_says_so(servers, build) -> None:
+    """A limit below an idle process's own memory: no gate ever opens, each process is replaced, and the run
+    ends and admits it.
+    """
+    record = run_live(build(workload__arrivals__count=3, rules__health={"rss_limit_mib": 30, "recycle_after_s": 0.5}))
+    assert record.info["stalled"]
+    assert record.info["checks"]["failed"] == ["nothing_lost"]
+    assert (record.events["kind"] == "worker_recycled").sum() >= 2
+    assert (record.events["detail"] == "recycled").sum() >= 2
+
+
 def test_published_claims_lose_what_a_killed_worker_ran(servers, build) -> None:
     record = run_live(
         build(
