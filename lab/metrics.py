@@ -2,7 +2,7 @@
 
 - latency (of completed tasks) = done − scheduled arrival, so a late submitter is not forgiven;
 - queue wait = first claim − scheduled arrival;
-- overhead = latency − queue wait − the plan's service and backoff, so what the machinery itself took;
+- overhead = latency − the plan's service and backoff, so all waiting in queues and all that the machinery took;
 - throughput = completed / (last completion − first arrival).
 Percentiles are those of the pooled tasks, linearly interpolated; they are never averaged.
 """
@@ -80,8 +80,8 @@ def queue_wait_s(tasks: pd.DataFrame) -> Floats:
 
 
 def overhead_s(tasks: pd.DataFrame) -> Floats:
-    """Seconds that neither waiting for the first claim, nor planned work, nor planned backoff explain."""
-    return (tasks["done_s"] - tasks["first_claim_s"] - tasks["service_s"] - tasks["backoff_s"]).to_numpy()
+    """Seconds that neither planned work nor planned backoff explain: waiting in queues, and machinery."""
+    return (tasks["done_s"] - tasks["arrival_s"] - tasks["service_s"] - tasks["backoff_s"]).to_numpy()
 
 
 def spread(values: Floats) -> dict[str, float | None]:

@@ -35,8 +35,8 @@ def test_figures_of_two_tasks(make: Make) -> None:
     # Latencies 2.0 and 5.5: mean 3.75, and between two values percentiles lie on the line: p95 = 2 + 0.95 · 3.5.
     assert got["latency_s"] == pytest.approx({"mean": 3.75, "p50": 3.75, "p95": 5.325, "p99": 5.465, "max": 5.5})
     assert got["queue_wait_s"]["mean"] == 0.75  # 0.5 and 1.0
-    # 2.0 − 0.5 − 1 = 0.5;  5.5 − 1.0 − 2 · 1 (two attempts of 1 s) − 2 (backoff) = 0.5
-    assert got["overhead_s"]["mean"] == pytest.approx(0.5)
+    # 2.0 − 1 = 1.0;  5.5 − 2 · 1 (two attempts of 1 s) − 2 (backoff) = 1.5
+    assert got["overhead_s"]["mean"] == pytest.approx(1.25)
     assert got["tasks"] == {
         "submitted": 2,
         "completed": 2,
