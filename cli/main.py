@@ -17,7 +17,7 @@ from lab.limits import REPLICATIONS_MAX
 from lab.rules.presets import PRESETS
 
 EXIT_USAGE = 2
-LATER = ("sweep", "calibrate", "up", "api", "worker")
+LATER = ("sweep", "calibrate", "up", "api")
 """Commands of the design that come with later versions. Not in --help: what is listed there works."""
 
 
@@ -62,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
     _add_runs(commands)
     doctor = commands.add_parser("doctor", help="what is here, what is missing, and how to mend it")
     _add_json(doctor)
+    commands.add_parser("worker", help="run worker processes for live runs that are started elsewhere")
     return top
 
 

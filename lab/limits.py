@@ -30,8 +30,9 @@ SLOTS_MAX: Final = 100_000
 SLOTS_TOTAL_MAX: Final = 1_000_000
 REPLICATIONS_MAX: Final = 10_000
 
-# What one real machine is asked to start. Each live worker is a process of about 80 MiB.
-LIVE_WORKERS_MAX: Final = 64
+# What one real machine is asked to start.
+LIVE_WORKERS_MAX: Final = 48
+"""Each live worker is a process of about 80 MiB with three connections; our PostgreSQL allows 200."""
 LIVE_BATCH_TASKS_MAX: Final = 1_000
 
 # Waits of the live backend. Each is a ceiling on how late something may be noticed, never a rule of the mesh.
@@ -47,6 +48,22 @@ SERVER_AWAY_S_MAX: Final = 60.0
 PROGRESS_S: Final = 0.25
 STOP_S_MAX: Final = 5.0
 """Workers that have not left this long after their grace ended are killed by their ids."""
+LINK_BEAT_S: Final = 0.1
+"""An engine and the host of an invited worker exchange words this often: how late a fault or an end may arrive."""
+LINK_EXPIRE_S: Final = 3.0
+"""What either of them said is forgotten after this long: 30 beats, so that a busy machine is not taken for a
+dead one.
+"""
+LINK_MISSING_S_MAX: Final = 1.5
+"""A word may be missing this long before its speaker counts as gone: a wiped Redis gets it back with the next beat."""
+LINK_AWAY_S_MAX: Final = 30.0
+"""A host that cannot reach Redis for this long ends its workers: nobody could tell it any more that the run is over."""
+INVITATIONS_EXPIRE_S: Final = 60
+"""Invitations that no living engine renews are forgotten after this long; a living one renews every 1.5 s."""
+INVITATION_WAIT_S: Final = 2.0
+"""A host asks for an invitation for this long at a time, so that it notices a connection that died silently."""
+LAST_WORDS_BYTES_MAX: Final = 4_096
+"""How much of what a worker wrote before it ended badly travels to the engine: the end of a stack trace."""
 
 STALL_S: Final = 3.0
 """A run in which nothing can happen any more, for this long beyond every wait that the rules know, is over."""

@@ -8,7 +8,8 @@ of PostgreSQL; all is removed.
 from __future__ import annotations
 
 import asyncio
-import tempfile
+import os
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
@@ -22,6 +23,7 @@ from lab.limits import LIVE_WORKERS_MAX, PROGRESS_S, WORKER_READY_S_MAX
 from lab.outcome import judge
 from lab.progress import OnProgress, Progress, Stop, ignore, never
 from lab.record import Record
+from lab.rules import shutdown
 from lab.scenario import Scenario
 from lab.workload import Plan
 from live_backend import database, harvest
@@ -29,7 +31,9 @@ from live_backend.broker import Broker, connect
 from live_backend.caretaker import Caretaker, refuse_what_cannot_be_done
 from live_backend.config import WorkerConfig
 from live_backend.database import Database
+from live_backend.invitations import Invitations, workers_are_remote
 from live_backend.notes import Notes
+from live_backend.processes import LocalProcesses, Processes
 from live_backend.producer import Producer
 from live_backend.reaper import Reaper
 from live_backend.servers import Servers, open_servers
@@ -38,8 +42,9 @@ from live_backend.supervisor import Supervisor
 
 LEAD_S = 0.05
 """The run starts this long after the workers are ready, so that the first arrivals are not already late."""
-ORDER_SLACK_S = 0.5
-"""How far apart two claims may be committed whose ids were taken from Redis at the same moment, on a busy machine."""
+ORDER_SLACK_S = 2.0
+"""How far apart two claims may be committed whose ids were taken from Redis at the same moment, on a busy machine. The
+order is decided when ids are taken; the audit log only knows when claims were committed."""
 
 
 def run_live(scenario: Scenario, *, on_progress: OnProgress = ignore, stop: Stop = never) -> Record:
@@ -48,15 +53,17 @@ def run_live(scenario: Scenario, *, on_progress: OnProgress = ignore, stop: Stop
     `on_progress` is called a few times a second; when `stop` returns True the run ends early and its record says so.
     Raises Unavailable if there are no servers, UsageError if the scenario asks for what this machine cannot do.
     """
+    if sys.platform == "win32":
+        raise Unavailable("live runs need a Unix: run the lab inside WSL (`wsl --install`); the model works here")
     if scenario.mesh.workers > LIVE_WORKERS_MAX:
         asked = f"mesh.workers is {scenario.mesh.workers}"
         raise UsageError(
             f"{asked}; a live run starts at most {LIVE_WORKERS_MAX} processes (the model has no such limit)"
         )
-    plan = Plan(scenario)
+    plan, remote = Plan(scenario), workers_are_remote(os.environ)
     with open_servers() as servers:
         refuse_what_cannot_be_done(plan, servers)
-        return _in_a_loop_of_its_own(LiveRun(plan, servers, on_progress, stop).run())
+        return _in_a_loop_of_its_own(LiveRun(plan, servers, on_progress, stop, remote=remote).run())
 
 
 def _in_a_loop_of_its_own(work: Coroutine[Any, Any, Record]) -> Record:
@@ -84,8 +91,10 @@ def _in_a_loop_of_its_own(work: Coroutine[Any, Any, Record]) -> Record:
 class LiveRun:
     """One run: its own schema in PostgreSQL, its own key prefix in Redis, its own processes."""
 
-    def __init__(self, plan: Plan, servers: Servers, on_progress: OnProgress, stop: Stop) -> None:
-        self.plan, self.servers = plan, servers
+    def __init__(
+        self, plan: Plan, servers: Servers, on_progress: OnProgress, stop: Stop, *, remote: bool = False
+    ) -> None:
+        self.plan, self.servers, self._remote = plan, servers, remote
         self._on_progress, self._stop = on_progress, stop
         self._nonce = records.nonce()
         self.schema, self.prefix = f"run_{self._nonce}", f"run:{self._nonce}:"
@@ -101,18 +110,25 @@ class LiveRun:
         """The whole run."""
         started_at, started = records.now(), time.monotonic()
         rules = self.plan.scenario.rules
-        with tempfile.TemporaryFile() as log:
-            supervisor = Supervisor(self.plan.scenario.mesh.workers, rules, self._worker_config, self.notes, log)
-            async with supervisor, self._own_place() as (store, broker):
-                caretaker, interrupted = await self._drive(supervisor, store, broker, log)
-                await supervisor.close()
-                facts = {
-                    "interrupted": interrupted,
-                    "stalled": caretaker.stalled,
-                    "order_slack_s": ORDER_SLACK_S,
-                    "servers": [f"{fact.kind} {fact.version} ({fact.source})" for fact in self.servers.facts],
-                }
-                return await self._record(store.database, caretaker, started_at, time.monotonic() - started, facts)
+        supervisor = Supervisor(
+            self.plan.scenario.mesh.workers, rules, self._worker_config, self.notes, self._processes()
+        )
+        async with supervisor, self._own_place() as (store, broker):
+            caretaker, interrupted = await self._drive(supervisor, store, broker)
+            await supervisor.close()
+            facts = {
+                "interrupted": interrupted,
+                "stalled": caretaker.stalled,
+                "order_slack_s": ORDER_SLACK_S,
+                "servers": [f"{fact.kind} {fact.version} ({fact.source})" for fact in self.servers.facts],
+            }
+            return await self._record(store.database, caretaker, started_at, time.monotonic() - started, facts)
+
+    def _processes(self) -> Processes:
+        """Where the workers come from: this machine, or `meshlab worker` hosts."""
+        if not self._remote:
+            return LocalProcesses()
+        return Invitations(self.servers.redis_url, shutdown.grace_s(self.plan.scenario.rules.shutdown))
 
     @asynccontextmanager
     async def _own_place(self) -> AsyncIterator[tuple[Store, Broker]]:
@@ -135,14 +151,14 @@ class LiveRun:
                 await asyncio.to_thread(database.drop, dsn, self.schema)
             await broker.client.aclose()
 
-    async def _drive(self, supervisor: Supervisor, store: Store, broker: Broker, log: Any) -> tuple[Caretaker, bool]:
+    async def _drive(self, supervisor: Supervisor, store: Store, broker: Broker) -> tuple[Caretaker, bool]:
         """Start, submit, watch until it is over. Returns who watched, and whether it was stopped before the end."""
         rules = self.plan.scenario.rules
         stores = [Store(Database(self.servers.dsn, self.schema), rules.lease) for _ in range(2)]
         producer = Producer(self.plan, stores[0], broker, self.notes, self.now_s)
         reaper = Reaper(stores[1], broker, rules, self.notes)
         caretaker = Caretaker(self.plan, store, broker, producer, supervisor, self.servers, self.notes, self.now_s)
-        await self._start(supervisor, store, log)
+        await self._start(supervisor, store)
         helpers = [asyncio.ensure_future(work) for work in (reaper.run(), producer.run(), caretaker.strike_all())]
         watch = asyncio.ensure_future(caretaker.watch())
         try:
@@ -155,15 +171,13 @@ class LiveRun:
                 await own.database.close()
         return caretaker, interrupted
 
-    async def _start(self, supervisor: Supervisor, store: Store, log: Any) -> None:
+    async def _start(self, supervisor: Supervisor, store: Store) -> None:
         """Configure the workers, wait until all are ready, and start the clock."""
         await supervisor.configure_all()
         wanted, waited_from = len(supervisor.places), time.monotonic()
         while (await store.database.rows("select count(*) from worker"))[0][0] < wanted:
             if time.monotonic() - waited_from > WORKER_READY_S_MAX or supervisor.someone_died:
-                log.seek(0)
-                last = log.read().decode(errors="replace").strip().splitlines()[-3:]
-                raise Unavailable(f"the workers did not get ready: {' | '.join(last) or 'they said nothing'}")
+                raise Unavailable(supervisor.trouble())
             await asyncio.sleep(0.01)
         (epoch_s,) = (await store.database.rows("select extract(epoch from clock_timestamp())::float8"))[0]
         self._zero = time.monotonic() + LEAD_S

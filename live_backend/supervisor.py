@@ -1,27 +1,20 @@
-"""Starts worker processes, replaces those that die, and lets faults loose on them. Every process it starts it also
-ends.
+"""Keeps a worker process at every place of a run: has them started, replaces those that die, lets faults loose on them,
+and sees them all leave. Where processes run is not its business (`processes.py`, `invitations.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import sys
-from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Self
+from typing import Self
 
 from lab.limits import STOP_S_MAX
 from lab.rules import Rulebook, shutdown
 from live_backend.config import WorkerConfig
 from live_backend.notes import Notes
-
-EXIT_RECYCLED = 75
-ROOT = Path(__file__).resolve().parents[1]
+from live_backend.processes import EXIT_RECYCLED, KILL, Processes, WorkerProcess, how
 
 
 @dataclass
@@ -30,7 +23,7 @@ class Place:
 
     index: int
     life: int = 0
-    process: Process | None = None
+    process: WorkerProcess | None = None
     watch: asyncio.Task[None] | None = None
 
     @property
@@ -40,14 +33,19 @@ class Place:
 
 
 class Supervisor:
-    """The worker processes of one run. `configure` says what a worker is told, by its id and place."""
+    """The workers of one run. `configure` says what a worker is told, by its id and place."""
 
     def __init__(
-        self, workers: int, rules: Rulebook, configure: Callable[[str, int], WorkerConfig], notes: Notes, log: IO[bytes]
+        self,
+        workers: int,
+        rules: Rulebook,
+        configure: Callable[[str, int], WorkerConfig],
+        notes: Notes,
+        processes: Processes,
     ) -> None:
         self.places = [Place(index) for index in range(workers)]
-        self._rules, self._configure, self._notes, self._log = rules, configure, notes, log
-        self._start_line: bytes | None = None
+        self._rules, self._configure, self._notes, self._processes = rules, configure, notes, processes
+        self._started_epoch_s: float | None = None
         self._closing = False
 
     async def __aenter__(self) -> Self:
@@ -65,99 +63,84 @@ class Supervisor:
 
     async def start_run(self, epoch_s: float) -> None:
         """Tell the workers, and those that will replace them, when the run started."""
-        self._start_line = f"start {epoch_s!r}\n".encode()
+        self._started_epoch_s = epoch_s
         for place in self.places:
-            await self._write(place, self._start_line)
+            if place.process is not None:
+                await place.process.start_run(epoch_s)
 
     @property
     def someone_died(self) -> bool:
         """Whether a worker is dead that has not been replaced."""
-        return any(place.process is not None and place.process.returncode is not None for place in self.places)
+        return any(place.process is not None and place.process.status is not None for place in self.places)
+
+    def trouble(self) -> str:
+        """Why the workers are not ready, in one line."""
+        return self._processes.trouble()
 
     # -- faults --
 
     def send(self, index: int, number: signal.Signals) -> None:
         """Send a signal to the process at a place, if one is alive there."""
         process = self.places[index].process
-        if process is not None and process.returncode is None:
-            process.send_signal(number)
+        if process is not None:
+            process.send(number)
 
-    # -- one process --
+    # -- one place --
 
     async def _spawn(self, place: Place) -> None:
         place.life += 1
-        place.process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "live_backend.worker",
-            stdin=PIPE,
-            stdout=self._log,
-            stderr=self._log,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            start_new_session=True,  # a Ctrl-C at the terminal is for us; we tell the workers
-        )
+        place.process = await self._processes.spawn()
 
     async def _tell(self, place: Place) -> None:
-        await self._write(place, self._configure(place.worker, place.index).to_line().encode())
-        if self._start_line is not None:
-            await self._write(place, self._start_line)
-        self._notes.add("worker_started", place.worker, detail=f"pid {place.process.pid}" if place.process else "")
-        place.watch = asyncio.get_running_loop().create_task(self._watch(place))
-
-    async def _write(self, place: Place, line: bytes) -> None:
-        process = place.process
-        if process is not None and process.stdin is not None:
-            with suppress(ConnectionError):  # it died meanwhile; the watch sees to that
-                process.stdin.write(line)
-                await process.stdin.drain()
-
-    async def _watch(self, place: Place) -> None:
-        """Wait for the process to end; note how; put a fresh one in its place as the rules say."""
         assert place.process is not None
-        status = await place.process.wait()
+        await place.process.configure(self._configure(place.worker, place.index))
+        if self._started_epoch_s is not None:
+            await place.process.start_run(self._started_epoch_s)
+        place.watch = asyncio.get_running_loop().create_task(self._watch(place, place.process))
+
+    async def _watch(self, place: Place, process: WorkerProcess) -> None:
+        """Wait for the process to end; note how; put a fresh one in its place as the rules say."""
+        self._notes.add("worker_started", place.worker, detail=await process.started())
+        status = await process.wait()
         recycled = status == EXIT_RECYCLED
-        self._notes.add("worker_left", place.worker, detail="recycled" if recycled else _how(status))
+        self._notes.add("worker_left", place.worker, detail="recycled" if recycled else how(status))
         after_s = 0.0 if recycled else self._rules.health.restart_after_s
-        if self._closing or after_s is None or self._start_line is None:
+        if self._closing or after_s is None or self._started_epoch_s is None:
             return  # before the run has started a dead worker is an error of ours, and replacing it would hide that
         await asyncio.sleep(after_s)
         if not self._closing:
-            await self._spawn(place)
+            await self._replace(place)
+
+    async def _replace(self, place: Place) -> None:
+        await self._spawn(place)
+        if self._closing and place.process is not None:
+            place.process.send(KILL)  # the end came while it was being started: nobody would ever tell it to leave
+        else:
             await self._tell(place)
 
     # -- the end --
 
     async def close(self) -> None:
-        """Ask all workers to leave, wait, and kill by its id whichever has not left."""
+        """Ask all workers to leave, wait, and kill whichever has not left. May be called again, if it was cut short."""
         self._closing = True
-        living = [place.process for place in self.places if place.process and place.process.returncode is None]
+        living = [place.process for place in self.places if place.process and place.process.status is None]
         for process in living:
-            _send(process, signal.SIGTERM)
-            if hasattr(signal, "SIGCONT"):
-                _send(process, signal.SIGCONT)  # a frozen process would never hear the rest
-        leaving = [asyncio.ensure_future(process.wait()) for process in living]
-        if leaving:
-            await asyncio.wait(leaving, timeout=min(STOP_S_MAX, shutdown.grace_s(self._rules.shutdown) + 1.0))
-        for process in living:
-            if process.returncode is None:
-                _send(process, signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
-                await process.wait()
+            process.leave()
+        await _all_left(living, min(STOP_S_MAX, shutdown.grace_s(self._rules.shutdown) + 1.0))
+        late = [process for process in living if process.status is None]
+        for process in late:
+            process.send(KILL)
+        await _all_left(late, STOP_S_MAX)  # bounded: of a worker elsewhere one may never hear again
         for place in self.places:
             if place.watch is not None:
                 place.watch.cancel()
                 await asyncio.gather(place.watch, return_exceptions=True)
+        await self._processes.close()
 
 
-def _send(process: Process, number: int) -> None:
-    with suppress(ProcessLookupError):
-        process.send_signal(number)
-
-
-def _how(status: int) -> str:
-    """An exit status in words."""
-    if status >= 0:
-        return f"exit {status}"
-    try:
-        return f"killed by {signal.Signals(-status).name}"
-    except ValueError:
-        return f"killed by signal {-status}"
+async def _all_left(processes: list[WorkerProcess], within_s: float) -> None:
+    leaving = [asyncio.ensure_future(process.wait()) for process in processes]
+    if leaving:
+        _, late = await asyncio.wait(leaving, timeout=within_s)
+        for one in late:
+            one.cancel()

@@ -42,9 +42,8 @@ def test_f7_a_frozen_worker_wakes_up_and_its_writes_are_refused(servers, build) 
     """
     record = run_live(
         build(
-            workload__arrivals={"kind": "constant", "rate_per_s": 10, "duration_s": 6},
-            workload__roles__A__service__mean_s=0.3,
-            faults=[{"kind": "pause_worker", "at_s": 1.0, "worker": 0, "for_s": 3.0}],
+            workload__roles__A__service__mean_s=0.5,  # 60 tasks on 8 slots: none is free when the worker freezes
+            faults=[{"kind": "pause_worker", "at_s": 0.7, "worker": 0, "for_s": 2.5}],
         )
     )
     _all_completed(record)

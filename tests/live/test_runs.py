@@ -10,6 +10,7 @@ import redis
 
 from lab import compare
 from lab.errors import UsageError
+from lab.limits import LIVE_WORKERS_MAX
 from lab.rules.tasks import Event, State
 from live_backend import run_live
 from simulation import simulate
@@ -127,8 +128,8 @@ def test_runs_inside_a_running_loop_as_in_a_notebook(servers, build) -> None:
 
 
 def test_too_many_processes_are_refused_before_any_starts(servers, build) -> None:
-    with pytest.raises(UsageError, match="at most 64 processes"):
-        run_live(build(mesh__workers=65))
+    with pytest.raises(UsageError, match=f"at most {LIVE_WORKERS_MAX} processes"):
+        run_live(build(mesh__workers=LIVE_WORKERS_MAX + 1))
 
 
 def test_restarting_servers_that_are_not_ours_is_refused(servers, build) -> None:
