@@ -218,6 +218,11 @@ class Store:
         rows = await self.database.rows(STILL_WAITING, {"ids": list(ids), "waiting": State.RETRY_WAIT})
         return {row[0] for row in rows}
 
+    async def waits_for(self, task: int, token: int) -> bool:
+        """Whether a task is still in the RETRY_WAIT that this claim put it into."""
+        values = {"ids": [task], "tokens": [token], "states": [State.RETRY_WAIT]}
+        return bool(await self.database.rows(ALREADY, values))
+
     async def waiting(self, older_s: float) -> list[tuple[int, int]]:
         """(id, class) of tasks that have been PENDING for at least `older_s`, those that wait longest first."""
         values = {"lowest": self.lowest, "pending": State.PENDING, "older_s": older_s}

@@ -201,14 +201,16 @@ class Worker:
         self._something_ended.set()
         held = await written
         if held and verdict.task.state is State.RETRY_WAIT and self.rules.retry.wait == "in_slot":
-            await self._sleep_in_slot(task, verdict.delay_s)
+            await self._sleep_in_slot(claim, verdict.delay_s)
         self._running.pop(task, None)
         self._wake.set()
 
-    async def _sleep_in_slot(self, task: int, delay_s: float) -> None:
-        """The published backoff: the slot sleeps, then puts the task back itself."""
+    async def _sleep_in_slot(self, claim: Claim, delay_s: float) -> None:
+        """The published backoff: the slot sleeps, then puts the task back itself, unless somebody did so meanwhile."""
         await asyncio.sleep(delay_s)
-        while not (moved := await self.verdicts.due([task], self.name)):
+        while not (moved := await self.verdicts.due([claim.id], self.name)):
+            if not await self.verdicts.waits_for(claim.id, claim.task.token):
+                return
             await asyncio.sleep(0.001)  # the store's clock says when, and ours may be a moment ahead of it
         await self._push(moved[0])
 

@@ -103,7 +103,7 @@ class Caretaker:
             if isinstance(verdict, Accepted) and verdict.task.state is State.PENDING:
                 self._fleet.enqueue(attempt.task)
         elif task.token == attempt.token and task.state is State.RETRY_WAIT:
-            self._fleet.due(attempt.task)
+            self._fleet.due(attempt.task, attempt.token)
 
     def _put_back(self, task: int) -> None:
         """A pending task that no queue holds: into the queue again, as it was there first at the front."""
@@ -170,7 +170,7 @@ class Caretaker:
     def _hand_back(self, attempt: Attempt) -> None:
         """Work goes back to its queue, uncounted; a backoff that was slept through here ends by the schedule."""
         if attempt.sleeps_until_s:
-            self._clock.at(attempt.sleeps_until_s, self._fleet.due, attempt.task)
+            self._clock.at(attempt.sleeps_until_s, self._fleet.due, attempt.task, attempt.token)
         elif attempt.token == 0:
             self._put_back(attempt.task)
         else:
@@ -194,7 +194,9 @@ class Caretaker:
     def _rebuild(self) -> None:
         if not self._queues.up:
             return
-        taken = {attempt.task for worker in self._fleet.workers for attempt in worker.attempts}
+        # Only what was taken and not yet claimed is in good hands; a claim that was taken back is somebody's past.
+        attempts = (attempt for worker in self._fleet.workers for attempt in worker.attempts)
+        taken = {attempt.task for attempt in attempts if attempt.token == 0}
         lost = [task for task in self._queues.missing(self._store.waiting()) if task not in taken]
         for task in reversed(lost):
             self._store.note("requeued", task=task)

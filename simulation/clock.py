@@ -57,7 +57,8 @@ class Clock(simpy.Environment):
 
     def next_sweep(self, not_before_s: float, rules: LeaseRules) -> float:
         """The first sweep, one every `sweep_s`, at or after a moment."""
-        return math.ceil(round(not_before_s / rules.sweep_s, 9)) * rules.sweep_s
+        sweep_s = math.ceil(round(not_before_s / rules.sweep_s, 9)) * rules.sweep_s
+        return max(sweep_s, not_before_s)  # 36 · 0.3 is a little less than 10.8: never before the moment itself
 
 
 def _callbacks(event: Event) -> list[Callable[[Event], None]]:

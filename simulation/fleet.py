@@ -128,13 +128,13 @@ class Fleet:
                 attempt.sleeps_until_s = self._clock.now + verdict.delay_s
                 self._clock.later(verdict.delay_s, self._slept, attempt)
                 return
-            self._clock.later(verdict.delay_s + self._profile.due_s, self.due, task)
+            self._clock.later(verdict.delay_s + self._profile.due_s, self.due, task, attempt.token)
         self._free(attempt)
 
     def _slept(self, attempt: Attempt) -> None:
         """The end of a backoff that was slept through in the slot."""
         if not self._must_wait(self._slept, attempt):
-            self.due(attempt.task)
+            self.due(attempt.task, attempt.token)
             self._free(attempt)
 
     def _must_wait(self, step: Callable[[Attempt], None], attempt: Attempt, *, needs_store: bool = True) -> bool:
@@ -150,11 +150,12 @@ class Fleet:
             return True
         return False
 
-    def due(self, task: int) -> None:
-        """RETRY_WAIT → PENDING, and into the queue where the rule says."""
+    def due(self, task: int, token: int) -> None:
+        """RETRY_WAIT → PENDING, and into the queue where the rule says; unless another claim has come since."""
+        facts = self._store.tasks[task]
         if self._store.up_at_s > self._clock.now:
-            self._clock.at(self._store.up_at_s, self.due, task)
-        elif isinstance(self._store.apply(task, Event.DUE), Accepted):
+            self._clock.at(self._store.up_at_s, self.due, task, token)
+        elif facts and facts.token == token and isinstance(self._store.apply(task, Event.DUE), Accepted):
             self.enqueue(task, front=self._rules.retry.position == "front")
 
     def _free(self, attempt: Attempt) -> None:

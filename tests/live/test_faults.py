@@ -50,6 +50,20 @@ def test_f7_a_frozen_worker_wakes_up_and_its_writes_are_refused(servers, build) 
     assert record.info["summary"]["tasks"]["stale_writes"] > 0
 
 
+def test_f7_a_slot_that_was_frozen_asleep_finds_its_task_gone(servers, build) -> None:
+    """in_slot backoff of 0.4 s, worker 0 frozen for 3 s with a lease of 1 s: the reaper returns what slept there,
+    others run it, and the sleepers wake up to nothing. The run must end all the same."""
+    record = run_live(
+        build(
+            workload__arrivals__count=24,
+            workload__roles__A={"service": {"dist": "constant", "mean_s": 0.2}, "fail_first": 2},
+            rules__retry={"base_s": 0.2, "wait": "in_slot"},
+            faults=[{"kind": "pause_worker", "at_s": 0.35, "worker": 0, "for_s": 3.0}],
+        )
+    )
+    _all_completed(record)
+
+
 def test_f5_sigterm_hands_back_uncounted_what_the_grace_does_not_allow(servers, build) -> None:
     record = run_live(
         build(

@@ -40,6 +40,18 @@ def test_heartbeats_push_the_end_of_a_lease_forward(build) -> None:
     assert ("PENDING", 17.0) in _moves(record, 0)
 
 
+def test_a_sweep_that_falls_on_the_end_of_a_lease_takes_the_claim_back(build) -> None:
+    """Claimed at 5.8 with a lease of 5: it ends at 10.8 = 36 sweeps of 0.3, in floating point a little less."""
+    record = simulate(
+        build(
+            workload__arrivals={"kind": "burst", "count": 1, "at_s": 5.8},
+            rules__lease={"length_s": 5.0, "sweep_s": 0.3},
+            faults=[{"kind": "kill_worker", "at_s": 6.5, "worker": 0}],
+        )
+    )
+    assert _moves(record, 0)[2:] == [("PENDING", 10.8), ("RUNNING", 10.8), ("COMPLETED", 12.8)]
+
+
 def test_a_frozen_worker_that_wakes_up_too_late_is_refused_by_its_token(build) -> None:
     """Two workers; worker 0 freezes at 1 for 10.5 s. The sweep at 10 gives its task to worker 1; its own write at 11.5
     is stale.
@@ -95,6 +107,21 @@ def test_wiped_queues_are_rebuilt_from_the_store_only_under_leases(build, claim:
     )
     assert record.info["checks"]["ok"] is ok
     assert (record.tasks["state"] == State.COMPLETED).all() == ok
+
+
+@pytest.mark.parametrize("redis_flush_at_s", [None, 7.0])
+def test_a_slot_that_was_frozen_asleep_finds_its_task_gone(build, redis_flush_at_s: float | None) -> None:
+    """in_slot backoff: failed at 2, asleep until 4, frozen from 3 to 23. The sweep at 10 returns the task, worker 1
+    runs it from 10 to 12, it fails again and sleeps there until 16; the first sleeper wakes at 23 and must not shorten
+    anybody's backoff."""
+    faults = [{"kind": "pause_worker", "at_s": 3.0, "worker": 0, "for_s": 20.0}]
+    if redis_flush_at_s is not None:
+        faults.append({"kind": "redis_flush", "at_s": redis_flush_at_s})
+    record = simulate(
+        build(mesh__workers=2, workload__roles__A__fail_first=3, rules__retry__wait="in_slot", faults=faults)
+    )
+    assert record.info["checks"]["ok"], record.info["checks"]
+    assert record.tasks["attempts"].tolist() == [4]
 
 
 def test_store_outage_stops_claims_and_verdicts_but_loses_nothing(build) -> None:
