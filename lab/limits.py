@@ -46,6 +46,8 @@ RECONNECT_S_MAX: Final = 1.0
 SERVER_AWAY_S_MAX: Final = 60.0
 """A PostgreSQL that has not answered for this long is not restarting, it is gone: the run ends with an error."""
 PROGRESS_S: Final = 0.25
+CANCEL_AGAIN_S: Final = 0.2
+"""Background work that goes on this long after it was cancelled has missed it, and is cancelled again."""
 STOP_S_MAX: Final = 5.0
 """Workers that have not left this long after their grace ended are killed by their ids."""
 LINK_BEAT_S: Final = 0.1

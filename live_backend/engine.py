@@ -31,6 +31,7 @@ from live_backend.broker import Broker, connect
 from live_backend.caretaker import Caretaker, refuse_what_cannot_be_done
 from live_backend.config import WorkerConfig
 from live_backend.database import Database
+from live_backend.ending import end
 from live_backend.invitations import Invitations, workers_are_remote
 from live_backend.notes import Notes
 from live_backend.processes import LocalProcesses, Processes
@@ -164,9 +165,7 @@ class LiveRun:
         try:
             interrupted = await self._until_over(watch, helpers, caretaker)
         finally:
-            for task in (watch, *helpers):
-                task.cancel()
-            await asyncio.gather(watch, *helpers, return_exceptions=True)
+            await end(watch, *helpers)
             for own in stores:
                 await own.database.close()
         return caretaker, interrupted

@@ -25,6 +25,7 @@ from lab.limits import INVITATION_WAIT_S, LAST_WORDS_BYTES_MAX, LINK_BEAT_S, LIN
 from live_backend.addresses import external_postgres, external_redis
 from live_backend.broker import GONE, RedisError, connect
 from live_backend.config import INVITATIONS, SIGNALS, Orders, Report, Silence, WorkerConfig
+from live_backend.ending import end
 from live_backend.invitations import shared_addresses
 from live_backend.processes import EXIT_RECYCLED, KILL, LocalProcess, how, start_process
 
@@ -65,9 +66,7 @@ class Host:
                     self._accept(client, invitation)
                 await asyncio.gather(*self._children, return_exceptions=True)
             finally:
-                for child in self._children:
-                    child.cancel()
-                await asyncio.gather(*self._children, return_exceptions=True)
+                await end(*self._children)
         if self._hurry.is_set():
             raise Interrupted("left at once; what the workers ran is taken over when its leases lapse")
 
@@ -87,8 +86,7 @@ class Host:
                 asking = asyncio.create_task(_ask(client))
                 await asyncio.wait({asking, leaving}, return_when=asyncio.FIRST_COMPLETED)
                 if leaving.done():
-                    asking.cancel()  # an invitation that is lost with it is offered again by its engine
-                    await asyncio.gather(asking, return_exceptions=True)
+                    await end(asking)  # an invitation that is lost with it is offered again by its engine
                 elif (invitation := asking.result()) is not None:
                     return invitation
             return None

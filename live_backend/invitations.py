@@ -20,6 +20,7 @@ from lab.limits import INVITATIONS_EXPIRE_S, LINK_BEAT_S, LINK_EXPIRE_S
 from live_backend.addresses import ServersUnavailable, postgres_address, redis_address
 from live_backend.broker import GONE, RedisError, connect
 from live_backend.config import INVITATIONS, Orders, Report, Silence, WorkerConfig
+from live_backend.ending import end
 from live_backend.processes import CONTINUE, GONE_WITH_ITS_HOST, LAST_LINES, how, not_ready
 
 VARIABLE = "MESHLAB_WORKERS"
@@ -181,8 +182,7 @@ class Invitations:
         for one in self._all:
             one.give_up()
         if self._beating is not None and self._client is not None:
-            self._beating.cancel()
-            await asyncio.gather(self._beating, return_exceptions=True)
+            await end(self._beating)
             with suppress(*GONE, RedisError):
                 await self._forget(self._client, self._all)
             await self._client.aclose()

@@ -13,6 +13,7 @@ from typing import Self
 from lab.limits import STOP_S_MAX
 from lab.rules import Rulebook, shutdown
 from live_backend.config import WorkerConfig
+from live_backend.ending import end
 from live_backend.notes import Notes
 from live_backend.processes import EXIT_RECYCLED, KILL, Processes, WorkerProcess, how
 
@@ -131,10 +132,7 @@ class Supervisor:
         for process in late:
             process.send(KILL)
         await _all_left(late, STOP_S_MAX)  # bounded: of a worker elsewhere one may never hear again
-        for place in self.places:
-            if place.watch is not None:
-                place.watch.cancel()
-                await asyncio.gather(place.watch, return_exceptions=True)
+        await end(*(place.watch for place in self.places if place.watch is not None))
         await self._processes.close()
 
 

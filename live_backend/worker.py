@@ -56,7 +56,8 @@ class Worker:
         self.claims = Store(Database(config.dsn, config.schema), self.rules.lease)
         self.verdicts = Store(Database(config.dsn, config.schema), self.rules.lease)
         self.pool = ThreadPoolExecutor(max_workers=min(32, self.slots), thread_name_prefix="work")
-        self._running: dict[int, asyncio.Task[None]] = {}
+        self._running: dict[tuple[int, int], asyncio.Task[None]] = {}
+        """By (task, token): a worker that was frozen may win a task again while its old attempt still ends."""
         self._ended: list[tuple[Verdict, asyncio.Future[bool]]] = []
         self._something_ended = asyncio.Event()
         self._wake = asyncio.Event()
@@ -64,7 +65,7 @@ class Worker:
         self._taken = 0
         self._loop = asyncio.get_running_loop()
         self.heartbeat = Heartbeat(
-            config.dsn, config.schema, self.name, self.rules, lambda: list(self._running), self._changed_elsewhere
+            config.dsn, config.schema, self.name, self.rules, self._running_ids, self._changed_elsewhere
         )
 
     # -- life --
@@ -167,7 +168,8 @@ class Worker:
     async def _adopt(self) -> None:
         """After Redis was away: what it may have moved to our list without our hearing of it is ours to claim."""
         with suppress(*GONE):
-            ids = [task for task in await self.broker.held_by(self.name) if task not in self._running]
+            running = self._running_ids()
+            ids = [task for task in await self.broker.held_by(self.name) if task not in running]
             if ids:
                 await self._claim(ids)
 
@@ -176,8 +178,9 @@ class Worker:
     async def _claim(self, ids: list[int]) -> None:
         won = await self.claims.claim(ids, self.name)
         for claim in won:
-            if claim.id not in self._running:
-                self._running[claim.id] = self._loop.create_task(self._attempt(claim))
+            key = claim.id, claim.task.token
+            if key not in self._running:
+                self._running[key] = self._loop.create_task(self._attempt(claim))
         lost = set(ids) - {claim.id for claim in won}
         if lost and self.rules.lease.reclaims:
             await self.broker.settled(self.name, lost, {}, ())
@@ -202,7 +205,7 @@ class Worker:
         held = await written
         if held and verdict.task.state is State.RETRY_WAIT and self.rules.retry.wait == "in_slot":
             await self._sleep_in_slot(claim, verdict.delay_s)
-        self._running.pop(task, None)
+        self._running.pop((task, claim.task.token), None)
         self._wake.set()
 
     async def _sleep_in_slot(self, claim: Claim, delay_s: float) -> None:
@@ -217,6 +220,9 @@ class Worker:
     async def _push(self, moved: tuple[int, int]) -> None:
         with suppress(*GONE):  # if Redis is away the reaper puts it back
             await self.broker.push({moved[1]: [moved[0]]}, front=self.rules.retry.position == "front")
+
+    def _running_ids(self) -> list[int]:
+        return [task for task, _ in list(self._running)]
 
     def _run_s(self) -> float:
         return time.time() - self.started_epoch_s if self.started_epoch_s is not None else 0.0

@@ -166,12 +166,13 @@ def test_a_worker_over_its_limit_is_replaced_and_a_mesh_that_cannot_drain_says_s
     assert (record.events["detail"] == "recycled").sum() >= 2
 
 
-def test_published_claims_lose_what_a_killed_worker_ran(servers, build) -> None:
+@pytest.mark.parametrize("preset", ["agent-mesh-published", "go-distributed-queue-published"])
+def test_published_claims_lose_what_a_killed_worker_ran(servers, build, preset: str) -> None:
     record = run_live(
         build(
             workload__arrivals__count=40,
             workload__roles__A__service__mean_s=0.5,
-            rules__preset="agent-mesh-published",
+            rules__preset=preset,
             faults=[{"kind": "kill_worker", "at_s": 0.7, "worker": 0}],
         )
     )
