@@ -18,7 +18,7 @@ import time
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 
 from lab.limits import LIVE_BATCH_TASKS_MAX, WAKE_POLL_S
 from lab.rules import priority, shutdown
@@ -306,8 +306,12 @@ def listen_to_parent(worker: Worker) -> None:
     os._exit(0)
 
 
-async def main() -> int:
-    """Be told, prepare, work."""
+async def main() -> NoReturn:
+    """Be told, prepare, work; and leave at once when that is over.
+
+    Without asyncio's own end, which would cancel and await attempts that are to be dropped and that answer a
+    cancellation by handing back, and without waiting for threads: nothing that matters is left in this process.
+    """
     loop = asyncio.get_running_loop()
     worker = Worker(WorkerConfig.from_line(await loop.run_in_executor(None, sys.stdin.readline)))
     threading.Thread(target=listen_to_parent, args=(worker,), daemon=True).start()
@@ -315,10 +319,10 @@ async def main() -> int:
         loop.add_signal_handler(signal.SIGTERM, worker.leave)
     gc.collect()
     gc.freeze()  # a full collection over everything that was ever imported costs tens of milliseconds, again and again
-    return await worker.run()
+    status = await worker.run()
+    sys.stdout.flush()
+    os._exit(status)
 
 
 if __name__ == "__main__":
-    status = asyncio.run(main())
-    sys.stdout.flush()
-    os._exit(status)  # no waiting for threads: nothing that matters is left in this process
+    asyncio.run(main())

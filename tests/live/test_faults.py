@@ -181,6 +181,24 @@ def test_published_claims_lose_what_a_killed_worker_ran(servers, build, preset: 
     assert (record.tasks["state"] == State.RUNNING).sum() == 4  # its four slots
 
 
+def test_published_shutdown_drops_what_runs_and_the_lab_hands_it_back(servers, build) -> None:
+    """SIGTERM to worker 0 with four tasks in its slots: the published process is gone at once, and so are they."""
+    lost = {}
+    for preset in ("agent-mesh-published", "lab"):
+        record = run_live(
+            build(
+                workload__arrivals__count=24,
+                workload__roles__A__service__mean_s=0.6,
+                rules__preset=preset,
+                rules__shutdown__grace_s=0.1,
+                faults=[{"kind": "stop_worker", "at_s": 0.8, "worker": 0}],
+            )
+        )
+        assert "exit 0" in record.events["detail"].tolist()
+        lost[preset] = int((record.tasks["state"] != State.COMPLETED).sum())
+    assert lost == {"agent-mesh-published": 4, "lab": 0}
+
+
 @pytest.mark.parametrize(("wait", "late"), [("scheduled", False), ("in_slot", True)])
 def test_published_backoff_makes_good_tasks_late(servers, build, wait: str, late: bool) -> None:
     """4 poison tasks on 4 slots, then 8 good ones: with sleeping slots no good task can start before the first backoff
