@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAST_LINES = 3
 """How many of the last lines of a process an error message repeats."""
 EXIT_RECYCLED = 75
-"""The status of a worker that asks to be replaced by a fresh process."""
+"""The status of a worker that asks to be replaced by a fresh process (EX_TEMPFAIL)."""
 GONE_WITH_ITS_HOST = 256
 """The status of an invited worker whose host is not heard any more. No process exits with more than 255."""
 KILL = signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM

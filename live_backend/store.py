@@ -61,8 +61,9 @@ select id, extract(epoch from due_at)::float8 from moved"""
 
 ALREADY = """
 select id, extract(epoch from due_at)::float8
-from task join unnest(%(ids)s::bigint[], %(tokens)s::integer[], %(states)s::text[]) as v (id, token, state) using (id,
-token, state)"""
+from task
+join unnest(%(ids)s::bigint[], %(tokens)s::integer[], %(states)s::text[]) as v (id, token, state)
+     using (id, token, state)"""
 
 DUE = """
 with moved as (

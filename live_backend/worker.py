@@ -29,15 +29,13 @@ from live_backend.broker import GONE, Broker, connect
 from live_backend.config import WorkerConfig
 from live_backend.database import Database, backoff_s
 from live_backend.heartbeat import NOTE, Heartbeat
+from live_backend.processes import EXIT_RECYCLED
 from live_backend.store import Claim, Store, Verdict
 
 HELLO = """
 insert into worker (id, place, pid) values (%(worker)s, %(place)s, %(pid)s)
 on conflict (id) do update set seen_at = now()"""
 FAREWELL = "update worker set left_at = now(), active = 0 where id = %(worker)s"
-
-EXIT_RECYCLED = 75
-"""Exit status of a worker that asks to be replaced by a fresh process (EX_TEMPFAIL)."""
 
 
 class Worker:
@@ -47,9 +45,8 @@ class Worker:
         scenario = config.load_scenario()
         self.name, self.config, self.rules = config.worker, config, scenario.rules
         self.plan = Plan(scenario)
-        self.plan.column(
-            "service", 1
-        )  # drawn before the run: the first draw may load SciPy, which takes a third of a second
+        # Drawn before the run: the first draw may load SciPy, which takes a third of a second.
+        self.plan.column("service", 1)
         self.slots = scenario.mesh.slots
         self.started_epoch_s: float | None = None
         self.broker = Broker(connect(config.redis_url), config.prefix)
