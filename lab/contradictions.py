@@ -18,8 +18,11 @@ def contradictions(data: dict[str, Any], base: Path, workers: int) -> Iterator[t
     """Each as (path, what is wrong). Files are looked for relative to `base`; `workers` is the default of
     mesh.workers.
     """
+    workload = _mapping(data.get("workload"))
     yield from _workers_that_are_not_there(data, workers)
-    yield from _files_that_are_not_there(_mapping(data.get("workload")), base)
+    yield from _roles_that_are_not_there(data, _mapping(workload.get("roles")))
+    yield from _tasks_that_never_come(data, _mapping(workload.get("arrivals")))
+    yield from _files_that_are_not_there(workload, base)
     name = data.get("profile")
     if isinstance(name, str) and name:
         try:
@@ -30,13 +33,35 @@ def contradictions(data: dict[str, Any], base: Path, workers: int) -> Iterator[t
 
 def _workers_that_are_not_there(data: dict[str, Any], workers_default: int) -> Iterator[tuple[str, str]]:
     workers = _mapping(data.get("mesh")).get("workers", workers_default)
-    faults = data.get("faults")
-    if not isinstance(workers, int) or workers < 1 or not isinstance(faults, list):
+    if not isinstance(workers, int) or workers < 1:
         return
-    for index, fault in enumerate(faults):
-        worker = _mapping(fault).get("worker")
+    for where, worker in _named_by_faults(data, "worker"):
         if isinstance(worker, int) and worker >= workers:
-            yield f"faults[{index}].worker", f"there is no worker {worker}; mesh.workers allows 0 to {workers - 1}"
+            yield where, f"there is no worker {worker}; mesh.workers allows 0 to {workers - 1}"
+
+
+def _roles_that_are_not_there(data: dict[str, Any], roles: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for where, role in _named_by_faults(data, "role"):
+        if isinstance(role, str) and roles and role not in roles:
+            yield where, f"there is no role {role!r}; the workload has {', '.join(map(str, roles))}"
+
+
+def _tasks_that_never_come(data: dict[str, Any], arrivals: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Only where the arrivals say how many tasks come; else the fault just never strikes."""
+    count = arrivals.get("count")
+    if not isinstance(count, int) or count < 1:
+        return
+    for where, task in _named_by_faults(data, "task"):
+        if isinstance(task, int) and task >= count:
+            yield where, f"there is no task {task}; workload.arrivals.count allows 0 to {count - 1}"
+
+
+def _named_by_faults(data: dict[str, Any], key: str) -> Iterator[tuple[str, Any]]:
+    """(path, value) of a key in each fault that has it."""
+    faults = data.get("faults")
+    for index, fault in enumerate(faults if isinstance(faults, list) else []):
+        if key in _mapping(fault):
+            yield f"faults[{index}].{key}", fault[key]
 
 
 def _files_that_are_not_there(workload: dict[str, Any], base: Path) -> Iterator[tuple[str, str]]:

@@ -190,6 +190,9 @@ class Role(Rules):
     service: Service = Field(description="How long one attempt works.")
     failure_rate: float = Field(0.0, ge=0, le=1, description="Share of the attempts that fail.")
     fail_first: int = Field(0, ge=0, le=limits.ATTEMPTS_MAX, description="The first so many attempts fail for certain.")
+    permanent_share: float = Field(
+        0.0, ge=0, le=1, description="Share of these failures that no retry can mend: dead-lettered at once."
+    )
     memory_mib: float = Field(
         0.0, ge=0, le=limits.TASK_MEMORY_MIB_MAX, description="Memory held while it works, in MiB."
     )

@@ -9,7 +9,10 @@ last bit.
 
 from __future__ import annotations
 
+import math
+from array import array
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,14 +21,23 @@ from lab import draws, traces
 from lab.arrivals import arrival_times
 from lab.distributions import service_times
 from lab.draws import Floats
-from lab.faults import service_factor
+from lab.faults import outage_share, service_factor
 from lab.limits import MIB, SERVICE_S_MAX
+from lab.rules import deadline, retry
 from lab.rules import priority as priority_rules
 from lab.rules.priority import PRIORITY_MAX, PRIORITY_MIN, QUEUES
 from lab.scenario import EmpiricalService, Role, Scenario, Trace
 from lab.traces import Table
 
 Ints = npt.NDArray[np.int64]
+
+
+class Outcome(NamedTuple):
+    """What one attempt comes to: how long it works (s), whether it fails, and whether no retry can mend that."""
+
+    work_s: float
+    failed: bool
+    permanent: bool
 
 
 class Plan:
@@ -45,30 +57,39 @@ class Plan:
         self._traced_service: Floats | None = None
         if trace is not None:
             self._take_from(trace, order)
-        self._columns: dict[tuple[str, int], list[float]] = {}
+        self._columns: dict[tuple[str, int], array[float]] = {}
+        self._failing: dict[int, bytes] = {}
 
     # -- what a task is --
 
     @cached_property
-    def queue(self) -> list[int]:
+    def arrival_column(self) -> array[float]:
+        """The arrivals, for those who read them one by one."""
+        return array("d", self.arrival_s.tobytes())
+
+    @cached_property
+    def queue(self) -> array[int]:
         """The class (0 high, 1 medium, 2 low) of each task."""
         rules = self.scenario.rules.priority
-        by_pair = {
-            (role, level): priority_rules.queue_class(level, name, rules)
-            for role, name in enumerate(self.role_names)
-            for level in range(PRIORITY_MIN, PRIORITY_MAX + 1)
-        }
-        return [by_pair[pair] for pair in zip(self.role.tolist(), self.priority.tolist(), strict=True)]
+        levels = range(PRIORITY_MAX + 1)
+        by_role_and_level = np.array(
+            [
+                [priority_rules.queue_class(max(level, PRIORITY_MIN), name, rules) for level in levels]
+                for name in self.role_names
+            ],
+            dtype=np.int8,
+        )
+        return array("b", by_role_and_level[self.role, self.priority].tobytes())
 
     def queue_name(self, task: int) -> str:
         """The queue that a task joins."""
         return QUEUES[self.queue[task]]
 
     @cached_property
-    def memory_bytes(self) -> list[int]:
+    def memory_bytes(self) -> array[int]:
         """What each task holds in memory while it works."""
-        by_role = [int(role.memory_mib * MIB) for role in self._roles]
-        return [by_role[role] for role in self.role.tolist()]
+        by_role = np.array([int(role.memory_mib * MIB) for role in self._roles], dtype=np.int64)
+        return array("q", by_role[self.role].tobytes())
 
     def cpu_share(self, task: int) -> float:
         """The share of its service time that a task burns on the processor."""
@@ -77,35 +98,87 @@ class Plan:
     def _role_of(self, task: int) -> Role:
         return self._roles[int(self.role[task])]
 
+    def last_arrivals(self, before_s: float, count: int) -> range:
+        """The ids of the last `count` tasks that arrive before a moment: what a duplicate_submission fault repeats."""
+        end = int(np.searchsorted(self.arrival_s, before_s, side="left"))
+        return range(max(0, end - count), end)
+
     # -- what an attempt does --
+
+    @cached_property
+    def plain(self) -> bool:
+        """Whether an attempt is what its columns say, whenever and wherever it starts: `columns` is all of it then."""
+        roles, rules = self._roles, self.scenario.rules
+        return not (
+            self.scenario.faults or rules.retry.timeout_s is not None or any(role.permanent_share for role in roles)
+        )
+
+    def columns(self, attempt: int) -> tuple[array[float], bytes]:
+        """(how long, whether it fails: 1 or 0) attempt number `attempt` of each task works if nothing interferes."""
+        return self.column("service", attempt), self._fails(attempt)
 
     def service_s(self, task: int, attempt: int) -> float:
         """How long attempt number `attempt` of a task works, in seconds, if nothing slows it down."""
         return self.column("service", attempt)[task]
 
-    def stretched_service_s(self, task: int, attempt: int, started_s: float) -> float:
-        """The same if the work starts at `started_s`, slow_service faults included."""
-        faults = self.scenario.faults
-        service_s = self.column("service", attempt)[task]
-        return service_s * service_factor(faults, started_s) if faults else service_s
-
     def fails(self, task: int, attempt: int) -> bool:
         """Whether that attempt ends in failure: the first `fail_first` surely, later ones by `failure_rate`."""
-        role = self._role_of(task)
-        if attempt <= role.fail_first or role.failure_rate >= 1.0:
-            return True
-        return role.failure_rate > 0.0 and self._roll("fails", task, attempt) < role.failure_rate
+        return self._fails(attempt)[task] == 1
+
+    def _fails(self, attempt: int) -> bytes:
+        if attempt not in self._failing:
+            by_role = [1.0 if attempt <= role.fail_first else role.failure_rate for role in self._roles]
+            rate = np.array(by_role)[self.role] if any(by_role) else None
+            failing = np.zeros(self.count, dtype=bool)
+            if rate is not None:
+                failing = (rate >= 1.0) | (self._uniforms("fails", attempt) < rate)
+            self._failing[attempt] = failing.tobytes()
+        return self._failing[attempt]
+
+    def outcome(self, task: int, attempt: int, started_s: float, place: int) -> Outcome:
+        """What attempt number `attempt` of a task comes to if it starts at `started_s` on the worker at `place`.
+
+        slow_service and slow_worker stretch the work, `retry.timeout_s` cuts it; what is cut has failed, and so has
+        what starts while its role is out. Only a failure of the task's own may be permanent: these two may be mended.
+        """
+        planned_s = self.service_s(task, attempt)
+        faults = self.scenario.faults
+        if faults:
+            planned_s *= service_factor(faults, started_s, place)
+        work_s = retry.cut(planned_s, self.scenario.rules.retry)
+        if work_s < planned_s or (faults and self._is_out(task, attempt, started_s)):
+            return Outcome(work_s, failed=True, permanent=False)
+        failed = self.fails(task, attempt)
+        return Outcome(work_s, failed, permanent=failed and self._is_permanent(task, attempt))
+
+    def _is_out(self, task: int, attempt: int, started_s: float) -> bool:
+        """Whether an outage of its role fails this attempt. All outages share one draw: the widest of them decides."""
+        share = outage_share(self.scenario.faults, started_s, self.role_names[int(self.role[task])])
+        return share >= 1.0 or (share > 0.0 and self._roll("outage", task, attempt) < share)
+
+    def _is_permanent(self, task: int, attempt: int) -> bool:
+        share = self._role_of(task).permanent_share
+        return share >= 1.0 or (share > 0.0 and self._roll("permanent", task, attempt) < share)
+
+    def patience_s(self, task: int, attempt: int) -> float:
+        """How long the client waits for attempt number `attempt` (the one to come) to start, in seconds from the moment
+        at which the task became PENDING; infinite without a deadline.
+        """
+        rules = self.scenario.rules.deadline
+        if rules.wait_s is None:
+            return math.inf
+        return _microsecond(deadline.patience_s(rules, self._roll("patience", task, attempt)))
 
     def jitter_roll(self, task: int, attempt: int) -> float:
         """The draw for the jitter of the backoff after that attempt."""
         return self._roll("jitter", task, attempt)
 
-    def column(self, purpose: str, attempt: int) -> list[float]:
+    def column(self, purpose: str, attempt: int) -> array[float]:
         """One draw of every task at once: service times ("service") or raw uniforms (any other purpose)."""
         key = (purpose, attempt)
         if key not in self._columns:
             drawn = self._service_column(attempt) if purpose == "service" else self._uniforms(purpose, attempt)
-            self._columns[key] = drawn.tolist()
+            self._columns[key] = array("d", drawn.tobytes())
         return self._columns[key]
 
     def _roll(self, purpose: str, task: int, attempt: int) -> float:
@@ -153,6 +226,10 @@ class Plan:
 
 def _microseconds(seconds: Floats) -> Floats:
     return np.asarray(np.rint(seconds * 1e6) / 1e6)
+
+
+def _microsecond(seconds: float) -> float:
+    return round(seconds * 1e6) / 1e6
 
 
 def _trace_of(scenario: Scenario) -> Table | None:

@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from lab.rules.priority import DEAD_LETTERS, QUEUES
+from live_backend.cuts import Reachable, always
 
 RETRIES = "agent_retry"
 MARKER = "agent_index"
@@ -30,9 +31,25 @@ GONE = (RedisConnectionError, RedisTimeoutError, ConnectionError, OSError)
 __all__ = ["GONE", "Broker", "RedisError", "connect"]
 
 
-def connect(url: str) -> redis.Redis:
+class Pool(redis.ConnectionPool):
+    """Connections that break, and cannot be opened, while Redis is out of reach."""
+
+    def __init__(self, *, reachable: Reachable, **options: Any) -> None:
+        super().__init__(**options)
+        self._reachable = reachable
+
+    async def get_connection(self, *args: Any, **options: Any) -> Any:
+        """See redis.ConnectionPool. Every command asks for its connection here."""
+        if not self._reachable():
+            await self.disconnect(inuse_connections=False)
+            raise RedisConnectionError("cut off from Redis")
+        return await super().get_connection(*args, **options)  # type: ignore[no-untyped-call]
+
+
+def connect(url: str, reachable: Reachable = always) -> redis.Redis:
     """A client that never repeats a command by itself: a take that is repeated blindly takes twice."""
-    return redis.Redis.from_url(url, decode_responses=True, retry=Retry(NoBackoff(), 0))
+    pool = Pool.from_url(url, reachable=reachable, decode_responses=True, retry=Retry(NoBackoff(), 0))
+    return redis.Redis.from_pool(pool)
 
 
 class Broker:
@@ -58,6 +75,14 @@ class Broker:
             elif ids:
                 pipe.rpush(self._queues[queue], *ids)
         pipe.publish(self.wake_channel, "")
+        await pipe.execute()
+
+    async def withdraw(self, ids_by_class: Mapping[int, Sequence[int]]) -> None:
+        """Take tasks out of their queues. They are mostly near the head, where those stand that have waited longest."""
+        pipe = self.client.pipeline(transaction=False)
+        for queue, ids in ids_by_class.items():
+            for task in ids:
+                pipe.lrem(self._queues[queue], 1, str(task))
         await pipe.execute()
 
     async def take(self, worker: str, orders: Sequence[Sequence[int]], *, keep_list: bool) -> list[int]:

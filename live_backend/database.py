@@ -15,6 +15,7 @@ from psycopg import sql
 
 from lab.errors import Unavailable
 from lab.limits import RECONNECT_S_MAX, RECONNECT_S_MIN, SERVER_AWAY_S_MAX
+from live_backend.cuts import Reachable, always
 
 GONE = (psycopg.OperationalError, psycopg.InterfaceError)
 """What a PostgreSQL that is away, or has just gone, raises."""
@@ -44,8 +45,8 @@ class Database:
     only statements that may be repeated: guarded by state and token, or `on conflict do nothing`.
     """
 
-    def __init__(self, dsn: str, schema: str) -> None:
-        self._dsn, self._schema = dsn, schema
+    def __init__(self, dsn: str, schema: str, reachable: Reachable = always) -> None:
+        self._dsn, self._schema, self._reachable = dsn, schema, reachable
         self._connection: psycopg.AsyncConnection[Row] | None = None
         self._lock = asyncio.Lock()
 
@@ -82,6 +83,8 @@ class Database:
             await self._drop()
 
     async def _connected(self) -> psycopg.AsyncConnection[Row]:
+        if not self._reachable():
+            raise psycopg.OperationalError("cut off from PostgreSQL")
         if self._connection is None or self._connection.closed:
             self._connection = await psycopg.AsyncConnection.connect(
                 self._dsn, autocommit=True, options=options(self._schema), connect_timeout=5

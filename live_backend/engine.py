@@ -19,6 +19,7 @@ from typing import Any
 
 from lab import record as records
 from lab.errors import LabError, Unavailable, UsageError
+from lab.faults import RedisRestart
 from lab.limits import LIVE_WORKERS_MAX, PROGRESS_S, WORKER_READY_S_MAX
 from lab.outcome import judge
 from lab.progress import OnProgress, Progress, Stop, ignore, never
@@ -28,7 +29,7 @@ from lab.scenario import Scenario
 from lab.workload import Plan
 from live_backend import database, harvest
 from live_backend.broker import Broker, connect
-from live_backend.caretaker import Caretaker, refuse_what_cannot_be_done
+from live_backend.caretaker import Caretaker
 from live_backend.config import WorkerConfig
 from live_backend.database import Database
 from live_backend.ending import end
@@ -39,6 +40,7 @@ from live_backend.producer import Producer
 from live_backend.reaper import Reaper
 from live_backend.servers import Servers, open_servers
 from live_backend.store import Store
+from live_backend.striker import Striker, refuse_servers_that_are_not_ours, refuse_what_cannot_be_struck
 from live_backend.supervisor import Supervisor
 
 LEAD_S = 0.05
@@ -61,9 +63,12 @@ def run_live(scenario: Scenario, *, on_progress: OnProgress = ignore, stop: Stop
         raise UsageError(
             f"{asked}; a live run starts at most {LIVE_WORKERS_MAX} processes (the model has no such limit)"
         )
+    refuse_what_cannot_be_struck(scenario)
     plan, remote = Plan(scenario), workers_are_remote(os.environ)
     with open_servers() as servers:
-        refuse_what_cannot_be_done(plan, servers)
+        refuse_servers_that_are_not_ours(scenario, servers)
+        if any(isinstance(fault, RedisRestart) and fault.keeps != "nothing" for fault in scenario.faults):
+            servers.keep_redis_log()
         return _in_a_loop_of_its_own(LiveRun(plan, servers, on_progress, stop, remote=remote).run())
 
 
@@ -154,13 +159,14 @@ class LiveRun:
 
     async def _drive(self, supervisor: Supervisor, store: Store, broker: Broker) -> tuple[Caretaker, bool]:
         """Start, submit, watch until it is over. Returns who watched, and whether it was stopped before the end."""
-        rules = self.plan.scenario.rules
+        scenario, rules = self.plan.scenario, self.plan.scenario.rules
         stores = [Store(Database(self.servers.dsn, self.schema), rules.lease) for _ in range(2)]
         producer = Producer(self.plan, stores[0], broker, self.notes, self.now_s)
-        reaper = Reaper(stores[1], broker, rules, self.notes)
-        caretaker = Caretaker(self.plan, store, broker, producer, supervisor, self.servers, self.notes, self.now_s)
+        reaper = Reaper(stores[1], broker, self.plan, self.notes)
+        caretaker = Caretaker(self.plan, store, broker, producer, self.now_s)
+        striker = Striker(scenario, broker, producer, supervisor, self.servers, self.notes, self.now_s)
         await self._start(supervisor, store)
-        helpers = [asyncio.ensure_future(work) for work in (reaper.run(), producer.run(), caretaker.strike_all())]
+        helpers = [asyncio.ensure_future(work) for work in (reaper.run(), producer.run(), striker.strike_all())]
         watch = asyncio.ensure_future(caretaker.watch())
         try:
             interrupted = await self._until_over(watch, helpers, caretaker)

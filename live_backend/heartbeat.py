@@ -21,6 +21,7 @@ import psycopg
 
 from lab.rules import Rulebook, health, lease
 from lab.rules.tasks import State
+from live_backend.cuts import Reachable, always
 from live_backend.database import GONE, backoff_s, options
 from live_backend.store import RENEW
 
@@ -47,12 +48,13 @@ class Heartbeat(threading.Thread):
         rules: Rulebook,
         running: Callable[[], list[int]],
         on_change: Callable[[], None],
+        reachable: Reachable = always,
     ) -> None:
         super().__init__(name="heartbeat", daemon=True)
         self.gate_open = True
         self.must_leave = False
         self._dsn, self._schema, self._worker, self._rules = dsn, schema, worker, rules
-        self._running, self._on_change = running, on_change
+        self._running, self._on_change, self._reachable = running, on_change, reachable
         self._stopping = threading.Event()
         self._process = psutil.Process()
         self._closed_since: float | None = None
@@ -121,6 +123,8 @@ class Heartbeat(threading.Thread):
         self._execute(NOTE, {"kind": kind, "worker": self._worker, "task": -1, "detail": f"pid {os.getpid()}"})
 
     def _execute(self, query: str, values: dict[str, Any]) -> None:
+        if not self._reachable():
+            raise psycopg.OperationalError("cut off from PostgreSQL")
         if self._connection is None or self._connection.closed:
             connected = psycopg.connect(self._dsn, autocommit=True, options=options(self._schema), connect_timeout=5)
             self._connection = connected

@@ -17,7 +17,7 @@ from lab.rules.admission import Answer
 from lab.workload import Plan
 from live_backend.broker import GONE, Broker
 from live_backend.notes import Notes
-from live_backend.store import Store
+from live_backend.store import NewTask, Store, patience_s
 
 REVIEW_S = 0.02
 """How often held tasks ask again: a gate that has opened is used within this time."""
@@ -95,14 +95,31 @@ class Producer:
 
     async def _submit(self, batch: list[int]) -> None:
         """Commit, then push. If the push is lost, the reaper finds the row and repeats it."""
-        plan = self._plan
-        classes = [plan.queue[task] for task in batch]
-        roles = [plan.role_names[plan.role[task]] for task in batch]
-        await self._store.submit(batch, roles, [int(plan.priority[task]) for task in batch], classes)
+        await self._bring_in(batch)
         self.submitted += len(batch)
         self.pending += len(batch)
+
+    async def _bring_in(self, batch: list[int]) -> None:
+        """The way of every submission: a task that is there already stays as it is and is not pushed again."""
+        new = await self._store.submit([self._described(task) for task in batch])
         by_class: dict[int, list[int]] = {}
-        for task, queue in zip(batch, classes, strict=True):
-            by_class.setdefault(queue, []).append(task)
-        with suppress(*GONE):
-            await self._broker.push(by_class)
+        for task in batch:
+            if task in new:
+                by_class.setdefault(self._plan.queue[task], []).append(task)
+        if by_class:
+            with suppress(*GONE):
+                await self._broker.push(by_class)
+
+    def _described(self, task: int) -> NewTask:
+        plan = self._plan
+        role, queue = plan.role_names[plan.role[task]], plan.queue[task]
+        return NewTask(task, role, int(plan.priority[task]), queue, patience_s(plan, task, attempt=1))
+
+    async def repeat(self, before_s: float, count: int) -> None:
+        """The client submits its last `count` tasks from before a moment once more; only those that were accepted."""
+        accepted = await self._store.known(self._plan.last_arrivals(before_s, count))
+        for start in range(0, len(accepted), LIVE_BATCH_TASKS_MAX):
+            batch = accepted[start : start + LIVE_BATCH_TASKS_MAX]
+            await self._bring_in(batch)
+            for task in batch:
+                self._notes.add("duplicate_submission", task=task)

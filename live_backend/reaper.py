@@ -11,11 +11,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from lab.limits import LIVE_BATCH_TASKS_MAX, RETRY_POLL_S
-from lab.rules import Rulebook
 from lab.rules.tasks import Accepted, Event, State, transition
+from lab.workload import Plan
 from live_backend.broker import GONE, Broker
 from live_backend.notes import Notes
-from live_backend.store import Store, Verdict
+from live_backend.store import Store, Verdict, patience_s
+
+LEFT_POLL_S = 0.05
+"""How late it may be noticed that a client has left. Its task cannot be claimed meanwhile: the claim asks too."""
 
 ALIVE = """
 select id from worker where left_at is null and seen_at > now() - %(silent_s)s * interval '1 second'"""
@@ -24,16 +27,21 @@ select id from worker where left_at is null and seen_at > now() - %(silent_s)s *
 class Reaper:
     """Looks after one run's tasks."""
 
-    def __init__(self, store: Store, broker: Broker, rules: Rulebook, notes: Notes) -> None:
-        self._store, self._broker, self._rules, self._notes = store, broker, rules, notes
+    def __init__(self, store: Store, broker: Broker, plan: Plan, notes: Notes) -> None:
+        self._store, self._broker, self._plan, self._notes = store, broker, plan, notes
+        self._rules = plan.scenario.rules
 
     async def run(self) -> None:
-        """Until cancelled: due retries as they come, everything else every `sweep_s`."""
-        next_sweep = time.monotonic() + self._rules.lease.sweep_s
+        """Until cancelled: due retries as they come, clients that left soon after, everything else every `sweep_s`."""
+        next_sweep, next_look = time.monotonic() + self._rules.lease.sweep_s, time.monotonic()
         await self._sign_index()
         while True:
             with suppress(*GONE):
                 await self._return_due()
+            if self._rules.deadline.cancels and time.monotonic() >= next_look:
+                next_look = time.monotonic() + LEFT_POLL_S
+                with suppress(*GONE):
+                    await self._cancel_expired()
             if time.monotonic() >= next_sweep:
                 next_sweep += self._rules.lease.sweep_s
                 with suppress(*GONE):
@@ -69,6 +77,14 @@ class Reaper:
         if ids:
             await self._push(await self._store.due(ids), front=self._rules.retry.position == "front")
 
+    # -- clients that left --
+
+    async def _cancel_expired(self) -> None:
+        """Cancelled in the store first; what Redis still holds of them then could not be claimed anyway."""
+        left = await self._store.expire()
+        if left:
+            await self._broker.withdraw(_by_class(left))
+
     # -- leases --
 
     async def _reclaim_lapsed(self) -> None:
@@ -76,7 +92,8 @@ class Reaper:
         for task, facts in await self._store.lapsed(LIVE_BATCH_TASKS_MAX):
             verdict = transition(facts, Event.LEASE_LAPSED, self._rules.retry)
             assert isinstance(verdict, Accepted), verdict
-            verdicts.append(Verdict(task, facts.token, verdict))
+            waits_s = patience_s(self._plan, task, facts.attempt + 1)
+            verdicts.append(Verdict(task, facts.token, verdict, waits_s))
         if not verdicts:
             return
         taken_back = await self._store.reclaim(verdicts)
@@ -118,9 +135,12 @@ class Reaper:
         return [row[0] for row in await self._store.database.rows(ALIVE, {"silent_s": silent_s})]
 
     async def _push(self, tasks: Sequence[tuple[int, int]], *, front: bool = False) -> None:
-        if not tasks:
-            return
-        by_class: dict[int, list[int]] = {}
-        for task, queue in tasks:
-            by_class.setdefault(queue, []).append(task)
-        await self._broker.push(by_class, front=front)
+        if tasks:
+            await self._broker.push(_by_class(tasks), front=front)
+
+
+def _by_class(tasks: Sequence[tuple[int, int]]) -> dict[int, list[int]]:
+    by_class: dict[int, list[int]] = {}
+    for task, queue in tasks:
+        by_class.setdefault(queue, []).append(task)
+    return by_class

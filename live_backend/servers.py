@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 from live_backend.addresses import (
     NAMES,
@@ -48,6 +48,7 @@ FALLBACK_BASES: Final = ("/var/tmp", "/tmp")
 """/var/tmp first: it is on disk where /tmp is often memory, in which fsync means nothing and the log eats RAM."""
 UNPRIVILEGED_USER: Final = "nobody"
 KINDS: Final[tuple[Kind, ...]] = ("redis", "postgres")
+Own = TypeVar("Own", bound=EmbeddedServer)
 
 
 def open_servers(environ: Mapping[str, str] = os.environ, *, directory: Path | None = None) -> Servers:
@@ -102,14 +103,31 @@ class Servers:
         self._own(self._redis, "redis").kill(SIGKILL)
 
     def start_redis(self) -> None:
-        """Same place and settings; it comes back empty."""
+        """Same place and settings; it comes back empty, unless it keeps a log."""
         self._own(self._redis, "redis").start()
 
-    def restart_redis(self, down_s: float = 0.0) -> None:
-        """Kill it, leave it down for `down_s` seconds, start it again."""
+    def restart_redis(self, down_s: float = 0.0, kept_bytes: int | None = 0) -> None:
+        """Kill it, leave it down for `down_s` seconds, start it again.
+
+        It comes back with the first `kept_bytes` of its log, None: all of it. Without a log it comes back empty.
+        """
+        redis = self._own(self._redis, "redis")
         self.kill_redis()
+        if kept_bytes is not None:
+            redis.forget(beyond_bytes=kept_bytes)
         time.sleep(down_s)
         self.start_redis()
+
+    def keep_redis_log(self) -> None:
+        """Start it anew, empty, so that from now on it writes a log of all that it learns."""
+        redis = self._own(self._redis, "redis")
+        self.kill_redis()
+        redis.keeps_log = True
+        self.start_redis()
+
+    def redis_log_bytes(self) -> int:
+        """How long its log is now."""
+        return self._own(self._redis, "redis").log_bytes
 
     def kill_postgres(self, *, immediate: bool = True) -> None:
         """Immediate (SIGQUIT: no checkpoint, the next start replays the log) or fast (only connections are lost)."""
@@ -131,7 +149,7 @@ class Servers:
             self._watchdog.close()
 
     @staticmethod
-    def _own(server: EmbeddedServer | None, kind: Kind) -> EmbeddedServer:
+    def _own(server: Own | None, kind: Kind) -> Own:
         if server is None:
             variable = "DB_DSN" if kind == "postgres" else "REDIS_URL (or REDIS_ADDR)"
             raise ServersUnavailable(

@@ -13,44 +13,52 @@ from typing import NamedTuple
 
 from lab.rules.lease import LeaseRules
 from lab.rules.tasks import TERMINAL, Accepted, Event, State, Task
+from lab.workload import Plan
 from live_backend.database import Database
 
 SUBMIT = """
 with new as (
-    insert into task (id, role, priority, class, state)
-    select id, role, priority, class, %(state)s
-    from unnest(%(ids)s::bigint[], %(roles)s::text[], %(priorities)s::smallint[], %(classes)s::smallint[])
-         as t (id, role, priority, class)
+    insert into task (id, role, priority, class, state, patience_s)
+    select id, role, priority, class, %(state)s, patience_s
+    from unnest(%(ids)s::bigint[], %(roles)s::text[], %(priorities)s::smallint[], %(classes)s::smallint[],
+                %(patience_s)s::float8[])
+         as t (id, role, priority, class, patience_s)
     on conflict (id) do nothing
-    returning id)
-insert into transition (task, from_state, to_state, attempt, token, reason)
-select id, '', %(state)s, 0, 0, %(reason)s from new"""
+    returning id),
+logged as (
+    insert into transition (task, from_state, to_state, attempt, token, reason)
+    select id, '', %(state)s, 0, 0, %(reason)s from new)
+select id from new"""
+
+KNOWN = """
+select id from task where id = any(%(ids)s) order by id"""
 
 CLAIM = """
 with won as (
     update task
     set state = %(to)s, attempt = attempt + 1, token = token + 1, worker = %(worker)s, changed_at = now(),
-        lease_until = now() + %(lease_s)s * interval '1 second'
+        waited_s = extract(epoch from now() - changed_at), lease_until = now() + %(lease_s)s * interval '1 second'
     where id = any(%(ids)s) and state = %(from)s
-    returning id, attempt, token, forgiven),
+        and (patience_s is null or changed_at + patience_s * interval '1 second' > now())
+    returning id, attempt, token, forgiven, waited_s),
 logged as (
     insert into transition (task, from_state, to_state, worker, attempt, token, reason)
     select id, %(from)s, %(to)s, %(worker)s, attempt, token, %(reason)s from won)
-select id, attempt, token, forgiven from won"""
+select id, attempt, token, forgiven, waited_s from won"""
 
 MINE = """
-select id, attempt, token, forgiven from task
+select id, attempt, token, forgiven, waited_s from task
 where id = any(%(ids)s) and state = %(running)s and worker = %(worker)s"""
 
 SETTLE = """
 with verdict as (
     select * from unnest(%(ids)s::bigint[], %(tokens)s::integer[], %(attempts)s::integer[], %(states)s::text[],
-                         %(delays_s)s::float8[], %(reasons)s::text[])
-             as v (id, token, attempt, state, delay_s, reason)),
+                         %(delays_s)s::float8[], %(reasons)s::text[], %(patience_s)s::float8[])
+             as v (id, token, attempt, state, delay_s, reason, patience_s)),
 moved as (
     update task
     set state = verdict.state, attempt = verdict.attempt, changed_at = now(), lease_until = null,
-        due_at = now() + verdict.delay_s * interval '1 second'
+        due_at = now() + verdict.delay_s * interval '1 second', patience_s = verdict.patience_s
     from verdict
     where task.id = verdict.id and task.token = verdict.token and task.state = %(from)s
     returning task.id, task.attempt, task.token, task.worker, task.state, verdict.delay_s, verdict.reason, task.due_at),
@@ -85,9 +93,10 @@ where id >= %(lowest)s and state = %(running)s and lease_until <= now() order by
 
 RECLAIM = """
 with verdict as (
-    select * from unnest(%(ids)s::bigint[], %(tokens)s::integer[], %(states)s::text[]) as v (id, token, state)),
+    select * from unnest(%(ids)s::bigint[], %(tokens)s::integer[], %(states)s::text[], %(patience_s)s::float8[])
+             as v (id, token, state, patience_s)),
 moved as (
-    update task set state = verdict.state, changed_at = now(), lease_until = null
+    update task set state = verdict.state, changed_at = now(), lease_until = null, patience_s = verdict.patience_s
     from verdict
     where task.id = verdict.id and task.token = verdict.token and task.state = %(from)s and task.lease_until <= now()
     returning task.id, task.class, task.attempt, task.token, task.state),
@@ -95,6 +104,17 @@ logged as (
     insert into transition (task, from_state, to_state, attempt, token, reason)
     select id, %(from)s, state, attempt, token, %(reason)s from moved)
 select id, class, state from moved order by id"""
+
+EXPIRE = """
+with moved as (
+    update task set state = %(to)s, changed_at = now()
+    where id >= %(lowest)s and state = %(from)s
+        and changed_at + patience_s * interval '1 second' <= now()
+    returning id, class, attempt, token),
+logged as (
+    insert into transition (task, from_state, to_state, attempt, token, reason)
+    select id, %(from)s, %(to)s, attempt, token, %(reason)s from moved)
+select id, class from moved order by id"""
 
 OVERDUE = """
 select id from task
@@ -117,20 +137,40 @@ COUNTS = """
 select state, count(*) from task where id >= %(lowest)s group by state"""
 
 
+class NewTask(NamedTuple):
+    """A task that comes in. `queue` is its class; `patience_s` how long its client will wait (None: for ever)."""
+
+    id: int
+    role: str
+    priority: int
+    queue: int
+    patience_s: float | None
+
+
 class Claim(NamedTuple):
-    """A task that this worker won, with the facts that the rules need."""
+    """A task that this worker won, with the facts that the rules need. `waited_s`: how long it had been PENDING."""
 
     id: int
     task: Task
+    waited_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the rulebook said of a claim that ended: to be written if the token is still current."""
+    """What the rulebook said of a claim that ended: to be written if the token is still current.
+
+    `patience_s` is how long the client will wait for the next try (None: for ever).
+    """
 
     id: int
     token: int
     accepted: Accepted
+    patience_s: float | None = None
+
+
+def patience_s(plan: Plan, task: int, attempt: int) -> float | None:
+    """How long a row keeps its client while it waits for that attempt: None (for ever) unless leaving cancels it."""
+    return plan.patience_s(task, attempt) if plan.scenario.rules.deadline.cancels else None
 
 
 class Store:
@@ -141,12 +181,25 @@ class Store:
         self.lowest = 0
         self._lease = lease
 
-    async def submit(
-        self, ids: Sequence[int], roles: Sequence[str], priorities: Sequence[int], classes: Sequence[int]
-    ) -> None:
-        """Insert tasks as PENDING. An id that is there already is left as it is."""
-        batch = {"ids": list(ids), "roles": list(roles), "priorities": list(priorities), "classes": list(classes)}
-        await self.database.run(SUBMIT, {**batch, "state": State.PENDING, "reason": Event.SUBMITTED})
+    async def submit(self, tasks: Sequence[NewTask]) -> set[int]:
+        """Insert tasks as PENDING. Returns the ids that now have to be pushed; one that was there before is left as it
+        is.
+        """
+        batch = {
+            "ids": [task.id for task in tasks],
+            "roles": [task.role for task in tasks],
+            "priorities": [task.priority for task in tasks],
+            "classes": [task.queue for task in tasks],
+            "patience_s": [task.patience_s for task in tasks],
+        }
+        rows, repeated = await self.database.run(SUBMIT, {**batch, "state": State.PENDING, "reason": Event.SUBMITTED})
+        if repeated:  # the first try may have been committed before the connection broke; pushing twice is harmless
+            return {task.id for task in tasks}
+        return {row[0] for row in rows}
+
+    async def known(self, ids: Sequence[int]) -> list[int]:
+        """Those of `ids` that have been accepted."""
+        return [row[0] for row in await self.database.rows(KNOWN, {"ids": list(ids)})]
 
     async def claim(self, ids: Sequence[int], worker: str) -> list[Claim]:
         """PENDING → RUNNING for those of `ids` that are still to be had, under a lease."""
@@ -163,7 +216,7 @@ class Store:
         )
         if repeated:  # the first try may have been committed before the connection broke: those claims are ours too
             rows = await self.database.rows(MINE, {"ids": list(ids), "worker": worker, "running": State.RUNNING})
-        return [Claim(row[0], Task(State.RUNNING, row[1], row[2], row[3])) for row in rows]
+        return [Claim(row[0], Task(State.RUNNING, row[1], row[2], row[3]), row[4]) for row in rows]
 
     async def settle(self, verdicts: Sequence[Verdict]) -> dict[int, float]:
         """Write verdicts on RUNNING tasks. Returns id → due time (epoch, s) of those that held; the others came too
@@ -181,6 +234,7 @@ class Store:
                 "attempts": [one.accepted.task.attempt for one in verdicts],
                 "delays_s": [one.accepted.delay_s for one in verdicts],
                 "reasons": [one.accepted.reason for one in verdicts],
+                "patience_s": [one.patience_s for one in verdicts],
                 "from": State.RUNNING,
             },
         )
@@ -205,9 +259,15 @@ class Store:
             "ids": [one.id for one in verdicts],
             "tokens": [one.token for one in verdicts],
             "states": [one.accepted.task.state for one in verdicts],
+            "patience_s": [one.patience_s for one in verdicts],
         }
         rows = await self.database.rows(RECLAIM, {**batch, "from": State.RUNNING, "reason": Event.LEASE_LAPSED})
         return [(row[0], row[1], State(row[2])) for row in rows]
+
+    async def expire(self) -> list[tuple[int, int]]:
+        """PENDING → CANCELLED for every task whose client has left by the store's clock. Returns (id, class)."""
+        moves = {"from": State.PENDING, "to": State.CANCELLED, "reason": Event.EXPIRED}
+        return [(row[0], row[1]) for row in await self.database.rows(EXPIRE, {"lowest": self.lowest, **moves})]
 
     async def overdue(self, late_s: float, limit: int) -> list[int]:
         """Retries that should have been due at least `late_s` ago."""

@@ -18,24 +18,35 @@ import time
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, NoReturn
+from functools import partial
+from typing import Any, NamedTuple, NoReturn
 
+from lab import faults
 from lab.limits import LIVE_BATCH_TASKS_MAX, WAKE_POLL_S
-from lab.rules import priority, shutdown
+from lab.rules import deadline, priority, retry, shutdown
 from lab.rules.tasks import Accepted, Event, State, transition
-from lab.workload import Plan
+from lab.workload import Outcome, Plan
 from live_backend import work
 from live_backend.broker import GONE, Broker, connect
 from live_backend.config import WorkerConfig
+from live_backend.cuts import Cuts
 from live_backend.database import Database, backoff_s
 from live_backend.heartbeat import NOTE, Heartbeat
 from live_backend.processes import EXIT_RECYCLED
-from live_backend.store import Claim, Store, Verdict
+from live_backend.store import Claim, Store, Verdict, patience_s
 
 HELLO = """
 insert into worker (id, place, pid) values (%(worker)s, %(place)s, %(pid)s)
 on conflict (id) do update set seen_at = now()"""
 FAREWELL = "update worker set left_at = now(), active = 0 where id = %(worker)s"
+
+
+class Ended(NamedTuple):
+    """An attempt that is over: its verdict, who waits to hear whether it held, and whether it is delivered twice."""
+
+    verdict: Verdict
+    written: asyncio.Future[bool]
+    twice: bool
 
 
 class Worker:
@@ -49,20 +60,25 @@ class Worker:
         self.plan.column("service", 1)
         self.slots = scenario.mesh.slots
         self.started_epoch_s: float | None = None
-        self.broker = Broker(connect(config.redis_url), config.prefix)
-        self.claims = Store(Database(config.dsn, config.schema), self.rules.lease)
-        self.verdicts = Store(Database(config.dsn, config.schema), self.rules.lease)
+        self._faults, self._cuts = scenario.faults, Cuts(scenario.faults, config.place, self._run_s)
+        reachable = partial(self._cuts.reachable, "postgres")
+        self.broker = Broker(connect(config.redis_url, partial(self._cuts.reachable, "redis")), config.prefix)
+        self.claims = Store(Database(config.dsn, config.schema, reachable), self.rules.lease)
+        self.verdicts = Store(Database(config.dsn, config.schema, reachable), self.rules.lease)
         self.pool = ThreadPoolExecutor(max_workers=min(32, self.slots), thread_name_prefix="work")
         self._running: dict[tuple[int, int], asyncio.Task[None]] = {}
         """By (task, token): a worker that was frozen may win a task again while its old attempt still ends."""
-        self._ended: list[tuple[Verdict, asyncio.Future[bool]]] = []
+        self._under_way: dict[tuple[int, int], asyncio.Task[None]] = {}
+        """Attempts whose slot is free again and whose verdict has not arrived yet."""
+        self._ended: list[Ended] = []
         self._something_ended = asyncio.Event()
         self._wake = asyncio.Event()
         self._leaving = False
         self._taken = 0
+        self._retry_tokens = retry.budget_start(self.rules.retry)
         self._loop = asyncio.get_running_loop()
         self.heartbeat = Heartbeat(
-            config.dsn, config.schema, self.name, self.rules, self._running_ids, self._changed_elsewhere
+            config.dsn, config.schema, self.name, self.rules, self._running_ids, self._changed_elsewhere, reachable
         )
 
     # -- life --
@@ -84,6 +100,11 @@ class Worker:
         await self.verdicts.database.run(FAREWELL, self._me())
         return EXIT_RECYCLED if self.heartbeat.must_leave else 0
 
+    def start(self, epoch_s: float) -> None:
+        """The run starts, or started, at this moment."""
+        self.started_epoch_s = epoch_s
+        self._cuts.start()
+
     def leave(self) -> None:
         """Claim nothing more; finish or hand back; go."""
         self._leaving = True
@@ -94,12 +115,12 @@ class Worker:
         it holds.
         """
         grace_s = None if self.heartbeat.must_leave else shutdown.grace_s(self.rules.shutdown)
-        if not self._running:
-            return
-        _, late = await asyncio.wait(self._running.values(), timeout=grace_s)
-        for attempt in late:
-            attempt.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
+        if self._running:
+            _, late = await asyncio.wait(self._running.values(), timeout=grace_s)
+            for attempt in late:
+                attempt.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        await asyncio.gather(*self._under_way.values())  # already sent: they arrive, whatever becomes of this process
 
     def _supervised(self, loop: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """A loop that must not die alone: an unexpected error ends the process, and the lease does the rest."""
@@ -165,7 +186,7 @@ class Worker:
     async def _adopt(self) -> None:
         """After Redis was away: what it may have moved to our list without our hearing of it is ours to claim."""
         with suppress(*GONE):
-            running = self._running_ids()
+            running = {task for task, _ in [*self._running, *self._under_way]}
             ids = [task for task in await self.broker.held_by(self.name) if task not in running]
             if ids:
                 await self._claim(ids)
@@ -186,23 +207,63 @@ class Worker:
 
     async def _attempt(self, claim: Claim) -> None:
         """Work, ask the rulebook, see the verdict written; then the slot is free."""
-        task, attempt = claim.id, claim.task.attempt
+        started_s = self._run_s()
+        outcome = self.plan.outcome(claim.id, claim.task.attempt, started_s, self.config.place)
         try:
-            service_s = self.plan.stretched_service_s(task, attempt, self._run_s())
-            await work.do(self.plan, task, service_s, self.pool)
-            event = Event.FAILED if self.plan.fails(task, attempt) else Event.SUCCEEDED
+            await self._work(claim.id, outcome, faults.kills_after_s(self._faults, claim.id, started_s))
         except asyncio.CancelledError:
-            event = Event.HANDED_BACK
-        roll = self.plan.jitter_roll(task, attempt) if event is Event.FAILED else 0.0
-        verdict = transition(claim.task, event, self.rules.retry, token=claim.task.token, roll=roll)
-        assert isinstance(verdict, Accepted), verdict
-        written = self._loop.create_future()
-        self._ended.append((Verdict(task, claim.task.token, verdict), written))
+            await self._deliver(claim, self._verdict(claim, Event.HANDED_BACK))
+        else:
+            ended_s, verdict = self._run_s(), self._judged(claim, outcome)
+            if delay_s := faults.completion_delay_s(self._faults, ended_s):
+                await self._let_go(claim, delay_s)
+            await self._deliver(claim, verdict, twice=faults.is_delivered_twice(self._faults, ended_s))
+        self._under_way.pop((claim.id, claim.task.token), None)
+        self._free(claim)
+
+    async def _work(self, task: int, outcome: Outcome, kills_after_s: float) -> None:
+        """Do what the task does; a poisonous one ends this process on the way."""
+        await work.do(self.plan, task, min(outcome.work_s, kills_after_s), self.pool)
+        if kills_after_s <= outcome.work_s:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def _judged(self, claim: Claim, outcome: Outcome) -> Verdict:
+        """The rulebook's verdict on an attempt that ended by itself."""
+        task, attempt, rules = claim.id, claim.task.attempt, self.rules
+        left = rules.deadline.wastes and deadline.has_left(claim.waited_s, self.plan.patience_s(task, attempt))
+        if not (outcome.failed or left):
+            self._retry_tokens = retry.after_success(self._retry_tokens, rules.retry)
+            return self._verdict(claim, Event.SUCCEEDED)
+        self._retry_tokens, may_retry = retry.after_failure(
+            self._retry_tokens, claim.task.spent, outcome.permanent, rules.retry
+        )
+        return self._verdict(claim, Event.FAILED, may_retry=may_retry)
+
+    def _verdict(self, claim: Claim, event: Event, *, may_retry: bool = True) -> Verdict:
+        """What the rulebook says of the claim's end, and how long the client will wait for the next try."""
+        roll = self.plan.jitter_roll(claim.id, claim.task.attempt) if event is Event.FAILED else 0.0
+        said = transition(claim.task, event, self.rules.retry, token=claim.task.token, roll=roll, may_retry=may_retry)
+        assert isinstance(said, Accepted), said
+        return Verdict(claim.id, claim.task.token, said, patience_s(self.plan, claim.id, said.task.attempt + 1))
+
+    async def _deliver(self, claim: Claim, verdict: Verdict, *, twice: bool = False) -> None:
+        """See the verdict written; a slot that has to sleep through the backoff does so here."""
+        ended = Ended(verdict, self._loop.create_future(), twice)
+        self._ended.append(ended)
         self._something_ended.set()
-        held = await written
-        if held and verdict.task.state is State.RETRY_WAIT and self.rules.retry.wait == "in_slot":
-            await self._sleep_in_slot(claim, verdict.delay_s)
-        self._running.pop((task, claim.task.token), None)
+        held = await ended.written
+        if held and verdict.accepted.task.state is State.RETRY_WAIT and self.rules.retry.wait == "in_slot":
+            await self._sleep_in_slot(claim, verdict.accepted.delay_s)
+
+    async def _let_go(self, claim: Claim, delay_s: float) -> None:
+        """The verdict is under way: the slot is free meanwhile, and nobody renews the lease."""
+        key = claim.id, claim.task.token
+        self._under_way[key] = self._running[key]
+        self._free(claim)
+        await asyncio.sleep(delay_s)
+
+    def _free(self, claim: Claim) -> None:
+        self._running.pop((claim.id, claim.task.token), None)
         self._wake.set()
 
     async def _sleep_in_slot(self, claim: Claim, delay_s: float) -> None:
@@ -235,23 +296,25 @@ class Worker:
                 self._something_ended.set()
             await self._settle(batch)
 
-    async def _settle(self, batch: list[tuple[Verdict, asyncio.Future[bool]]]) -> None:
-        verdicts = [verdict for verdict, _ in batch]
+    async def _settle(self, batch: list[Ended]) -> None:
+        verdicts = [ended.verdict for ended in batch]
         due_at = await self.verdicts.settle(verdicts)
         kept = [verdict for verdict in verdicts if verdict.id in due_at]
         await self._tell_index(verdicts, kept, due_at)
+        await self._note_refused("stale_write", [verdict for verdict in verdicts if verdict.id not in due_at])
+        if again := [ended.verdict for ended in batch if ended.twice]:
+            held_again = await self.verdicts.settle(again)
+            await self._note_refused(
+                "duplicate_completion", [verdict for verdict in again if verdict.id not in held_again]
+            )
+        for ended in batch:
+            if not ended.written.done():
+                ended.written.set_result(ended.verdict.id in due_at)
+
+    async def _note_refused(self, kind: str, verdicts: list[Verdict]) -> None:
         for verdict in verdicts:
-            if verdict.id not in due_at:
-                note = {
-                    "kind": "stale_write",
-                    "worker": self.name,
-                    "task": verdict.id,
-                    "detail": f"token {verdict.token}",
-                }
-                await self.verdicts.database.run(NOTE, note)
-        for verdict, written in batch:
-            if not written.done():
-                written.set_result(verdict.id in due_at)
+            note = {"kind": kind, "worker": self.name, "task": verdict.id, "detail": f"token {verdict.token}"}
+            await self.verdicts.database.run(NOTE, note)
 
     async def _tell_index(self, ended: list[Verdict], kept: list[Verdict], due_at: dict[int, float]) -> None:
         """Redis hears of it after the commit. If it is away, the reaper finds in PostgreSQL what has to be done."""
@@ -299,7 +362,7 @@ def listen_to_parent(worker: Worker) -> None:
     for line in sys.stdin:
         word, _, value = line.partition(" ")
         if word == "start":
-            worker.started_epoch_s = float(value)
+            worker.start(float(value))
     os._exit(0)
 
 

@@ -7,7 +7,8 @@ Where to look, and where a new rule belongs:
 
     tasks.py      the states of a task and the only legal ways between them
     priority.py   which queue a task joins, and which queue is served next
-    retry.py      whether and when a failed task is tried again
+    retry.py      whether and when a failed task is tried again, within which budget
+    deadline.py   how long a client waits, and what becomes of a task whose client has left
     lease.py      how long a claim holds, and when it is taken back
     health.py     when a worker's gate closes and opens, and when the process is replaced
     admission.py  whether a new task may come in now

@@ -8,9 +8,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
-from lab.rules import admission, health, lease, priority, retry, shutdown, tasks, view
+from lab.rules import admission, deadline, health, lease, priority, retry, shutdown, tasks, view
 from lab.rules.base import Rules
 from lab.rules.presets import PRESETS
 from lab.rules.rulebook import Rulebook
@@ -19,6 +19,7 @@ from lab.rules.tasks import MOVES
 MODULES: dict[str, ModuleType] = {
     "priority": priority,
     "retry": retry,
+    "deadline": deadline,
     "lease": lease,
     "health": health,
     "admission": admission,
@@ -45,16 +46,23 @@ def preset_rulebook(preset: str) -> Rulebook:
 def explain(rulebook: Rulebook) -> Iterator[Rule]:
     """Every rule of the rulebook, group by group, in the order of the files."""
     for group in MODULES:
-        rules: Rules = getattr(rulebook, group)
-        for name, field in type(rules).model_fields.items():
-            extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-            yield Rule(
-                f"{group}.{name}",
-                getattr(rules, name),
-                str(extra.get("unit", "")),
-                str(extra.get("formula", "")),
-                field.description or "",
-            )
+        yield from _told(group, getattr(rulebook, group))
+
+
+def _told(path: str, rules: Rules) -> Iterator[Rule]:
+    """The rules of a group; those of an optional part of it follow the switch that they hang on."""
+    for name, field in type(rules).model_fields.items():
+        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+        here, value = f"{path}.{name}", getattr(rules, name)
+        part = next((kind for kind in get_args(field.annotation) if _is_part(kind)), None)
+        told = value if part is None or value is None else True
+        yield Rule(here, told, str(extra.get("unit", "")), str(extra.get("formula", "")), field.description or "")
+        if part is not None:
+            yield from _told(here, part() if value is None else value)
+
+
+def _is_part(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Rules)
 
 
 def moves() -> Iterator[tuple[str, str, str]]:

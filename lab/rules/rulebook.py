@@ -8,6 +8,7 @@ from pydantic import Field
 
 from lab.rules.admission import AdmissionRules
 from lab.rules.base import Rules
+from lab.rules.deadline import DeadlineRules
 from lab.rules.health import HealthRules
 from lab.rules.lease import LeaseRules
 from lab.rules.priority import PriorityRules
@@ -24,6 +25,7 @@ class Rulebook(Rules):
     preset: PresetName = Field("lab", description="The named set of values that this rulebook starts from.")
     priority: PriorityRules = PriorityRules()
     retry: RetryRules = RetryRules()
+    deadline: DeadlineRules = DeadlineRules()
     lease: LeaseRules = LeaseRules()
     health: HealthRules = HealthRules()
     admission: AdmissionRules = AdmissionRules()

@@ -38,6 +38,7 @@ class Event(StrEnum):
     LEASE_LAPSED = "lease lapsed"
     HANDED_BACK = "handed back"
     CANCELLED = "cancelled"
+    EXPIRED = "client left"
     REDRIVEN = "redriven"
 
 
@@ -62,6 +63,7 @@ MOVES: Mapping[tuple[State | None, Event], Move] = MappingProxyType(
         (State.RUNNING, Event.HANDED_BACK): Move(State.PENDING),
         (State.PENDING, Event.CANCELLED): Move(State.CANCELLED),
         (State.RETRY_WAIT, Event.CANCELLED): Move(State.CANCELLED),
+        (State.PENDING, Event.EXPIRED): Move(State.CANCELLED),
         (State.PERMANENT_FAILURE, Event.REDRIVEN): Move(State.PENDING),
     }
 )
@@ -110,11 +112,18 @@ class Refused(NamedTuple):
 
 
 def transition(
-    task: Task | None, event: Event, retry_rules: RetryRules, *, token: int | None = None, roll: float = 0.0
+    task: Task | None,
+    event: Event,
+    retry_rules: RetryRules,
+    *,
+    token: int | None = None,
+    roll: float = 0.0,
+    may_retry: bool = True,
 ) -> Accepted | Refused:
     """What becomes of `task` when `event` happens to it.
 
     `token` is the claim that a worker speaks for (fenced events only); `roll` in [0, 1) is the draw for jitter.
+    `may_retry` is what `retry.after_failure` said: False makes a failure permanent although attempts are left.
     A reclaim counts as an attempt, so a task that kills its worker every time is dead-lettered too.
     """
     state = task.state if task is not None else None
@@ -131,7 +140,8 @@ def transition(
         return Accepted(task._replace(state=move.to, attempt=task.attempt - 1), event)
     if event is Event.REDRIVEN:
         return Accepted(task._replace(state=move.to, forgiven=task.attempt), event)
-    if move.when_spent is not None and retry.is_spent(task.spent, retry_rules):
+    given_up = event is Event.FAILED and not may_retry
+    if move.when_spent is not None and (given_up or retry.is_spent(task.spent, retry_rules)):
         return Accepted(task._replace(state=move.when_spent), event)
     delay_s = retry.delay_s(task.spent, retry_rules, roll) if move.to is State.RETRY_WAIT else 0.0
     return Accepted(task._replace(state=move.to), event, delay_s)

@@ -95,7 +95,11 @@ FIRST_VERSION = [0.090423941098, 0.735937654393, 0.240393452213]
         {"workload.roles.A.failure_rate": 0.9},
         {"workload.roles.A.fail_first": 2},
         {"workload.roles.A.memory_mib": 9},
+        {"workload.roles.A.permanent_share": 0.5},
+        {"rules.deadline": {"wait_s": 1, "spread": "exponential"}},
+        {"rules.retry.timeout_s": 0.1},
         {"faults": [{"kind": "redis_flush", "at_s": 1}]},
+        {"faults": [{"kind": "role_outage", "at_s": 0, "for_s": 9, "role": "A", "share": 0.5}]},
     ],
     ids=lambda knob: next(iter(knob)),
 )
@@ -327,4 +331,4 @@ def test_slow_service_stretches_what_starts_in_its_window(scenario: Scenario) ->
     # [10, 20) ×3, [15, 25) ×2, both in [15, 20): ×6.
     factors = {9.999: 1, 10.0: 3, 15.0: 6, 19.999: 6, 20.0: 2, 25.0: 1}
     for start, factor in factors.items():
-        assert plan.stretched_service_s(0, 1, start) == pytest.approx(base * factor)
+        assert plan.outcome(0, 1, start, 0).work_s == pytest.approx(base * factor)

@@ -31,7 +31,7 @@ def test_a_trace_is_played_in_order_of_arrival(tmp_path: Path, form: str) -> Non
     getattr(pd.DataFrame(ROWS), f"to_{form}")(tmp_path / f"t.{form}", index=False)
     made = plan(tmp_path, name=f"t.{form}")
     assert made.arrival_s.tolist() == [0.5, 1.0, 2.0]
-    assert made.column("service", 1) == [0.5, 0.1, 0.2]
+    assert made.column("service", 1).tolist() == [0.5, 0.1, 0.2]
     assert [made.role_names[index] for index in made.role] == ["B", "A", "A"]
     assert made.priority.tolist() == [1, 2, 5]
 
@@ -41,7 +41,7 @@ def test_columns_may_be_called_otherwise_and_scaled(tmp_path: Path) -> None:
     columns = "{arrival_s: when, service_s: tokens}"
     made = plan(tmp_path, f"{{kind: trace, path: PATH, columns: {columns}, time_factor: 0.1, service_factor: 0.02}}")
     assert made.arrival_s.tolist() == [0.0, 1.0]  # 10 · 0.1
-    assert made.column("service", 1) == [2.0, 1.0]  # 100 · 0.02, 50 · 0.02
+    assert made.column("service", 1).tolist() == [2.0, 1.0]  # 100 · 0.02, 50 · 0.02
 
 
 def test_a_limit_takes_the_first_rows(tmp_path: Path) -> None:

@@ -71,8 +71,8 @@ def test_memory_is_really_held_and_returned(servers, build) -> None:
     """4 slots of 40 MiB in each worker: RSS rises by about 160 MiB over the idle process and comes back."""
     record = run_live(
         build(
-            workload__arrivals={"kind": "burst", "count": 8},
-            workload__roles__A={"service": {"dist": "constant", "mean_s": 1.0}, "memory_mib": 40.0},
+            workload__arrivals={"kind": "burst", "count": 8, "at_s": 0.5},  # so that idle processes are sampled too
+            workload__roles__A={"service": {"dist": "constant", "mean_s": 2.0}, "memory_mib": 40.0},
         )
     )
     rss = record.samples[record.samples["worker"] != ""].groupby("worker")["rss_bytes"]

@@ -35,6 +35,13 @@ def test_every_rule_has_a_reason_and_every_group_is_told() -> None:
     [
         ("retry.max_retries", 5),
         ("retry.base_s", 1.0),
+        ("retry.budget", None),
+        ("retry.budget.ratio", 0.1),
+        ("retry.budget.burst", 10.0),
+        ("retry.timeout_s", None),
+        ("deadline.wait_s", None),
+        ("deadline.spread", "fixed"),
+        ("deadline.late", "cancel"),
         ("lease.length_s", 10.0),
         ("lease.sweep_s", 1.0),
         ("health.report_s", 1.0),
@@ -85,6 +92,9 @@ def test_every_preset_is_a_valid_rulebook(preset: str) -> None:
         {"retry": {"base_s": float("inf")}},
         {"retry": {"base_s": "1"}},
         {"retry": {"tries": 1}},
+        {"retry": {"timeout_s": 0}},
+        {"deadline": {"wait_s": 0}},
+        {"deadline": {"late": "hide"}},
         {"lease": {"length_s": 0}},
         {"health": {"resume_score": 1.0}},
         {"priority": {"weights": [6, 3]}},
@@ -95,6 +105,11 @@ def test_every_preset_is_a_valid_rulebook(preset: str) -> None:
 def test_a_rule_out_of_its_bounds_is_refused(broken: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Rulebook.model_validate(broken)
+
+
+def test_a_part_that_is_switched_on_is_told_with_its_own_values() -> None:
+    told = {rule.path: rule.value for rule in explain(Rulebook.model_validate({"retry": {"budget": {"ratio": 0.5}}}))}
+    assert (told["retry.budget"], told["retry.budget.ratio"], told["retry.budget.burst"]) == (True, 0.5, 10.0)
 
 
 def test_a_rulebook_cannot_be_changed() -> None:

@@ -19,6 +19,7 @@ TABLE: dict[tuple[State | None, Event], tuple[State, State | None]] = {
     (None, Event.SUBMITTED): (State.PENDING, None),
     (State.PENDING, Event.CLAIMED): (State.RUNNING, None),
     (State.PENDING, Event.CANCELLED): (State.CANCELLED, None),
+    (State.PENDING, Event.EXPIRED): (State.CANCELLED, None),
     (State.RUNNING, Event.SUCCEEDED): (State.COMPLETED, None),
     (State.RUNNING, Event.FAILED): (State.RETRY_WAIT, State.PERMANENT_FAILURE),
     (State.RUNNING, Event.LEASE_LAPSED): (State.PENDING, State.PERMANENT_FAILURE),
@@ -80,7 +81,9 @@ def test_a_stale_token_is_refused_and_says_so(event: Event, token: int | None, s
     assert verdict.stale
 
 
-@pytest.mark.parametrize("event", [Event.CLAIMED, Event.DUE, Event.LEASE_LAPSED, Event.CANCELLED, Event.REDRIVEN])
+@pytest.mark.parametrize(
+    "event", [Event.CLAIMED, Event.DUE, Event.LEASE_LAPSED, Event.CANCELLED, Event.EXPIRED, Event.REDRIVEN]
+)
 def test_only_a_workers_own_reports_need_its_token(event: Event) -> None:
     state = next(start for start, known in TABLE if known is event)
     assert isinstance(transition(task(state), event, RETRY, token=99), Accepted)
