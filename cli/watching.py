@@ -30,13 +30,14 @@ class Meter:
         self._interval_s = REDRAW_S if self._redraws else PLAIN_LINE_S
         # On a terminal the first report is shown at once; a plain log stays empty for runs that are over in no time.
         self._next_at = self._clock() + (0.0 if self._redraws else PLAIN_LINE_S)
-        self._drawn = False
+        self._drawn = self._spoke = False
+        self._note = ""
 
     def __call__(self, progress: Progress) -> None:
         now = self._clock()
-        if self._quiet or now < self._next_at:
+        if self._quiet or (now < self._next_at and not self._is_news(progress.note)):
             return
-        self._next_at = now + self._interval_s
+        self._next_at, self._note = now + self._interval_s, progress.note
         text = line(progress)
         if self._redraws:
             width = shutil.get_terminal_size().columns - 1
@@ -44,6 +45,13 @@ class Meter:
             self._drawn = True
         else:
             self._write(text + "\n")
+            self._spoke = True
+
+    def _is_news(self, note: str) -> bool:
+        """Another step of the work is told at once, since it may take long and say nothing more; but not in the plain
+        log of a run that is over in no time.
+        """
+        return note != self._note and (self._redraws or self._spoke)
 
     def clear(self) -> None:
         """Take the bar off the terminal."""
@@ -60,14 +68,15 @@ class Meter:
 
 
 def line(progress: Progress) -> str:
-    """One line: engine, bar, share, tasks, time of the run, and what is left by the wall clock."""
+    """One line: engine, bar, share, tasks, time of the run, and what is left by the wall clock; or, after the run, what
+    is being done with it.
+    """
     full = round(BAR_CHARS * progress.fraction)
     bar = "█" * full + "░" * (BAR_CHARS - full)
-    parts = [
-        f"{NAMES.get(progress.engine, progress.engine):5} {bar} {100 * progress.fraction:3.0f} %",
-        f"{progress.done:,} of {progress.total:,}",
-        f"at {progress.now_s:,.1f} s",
-    ]
+    share = f"{NAMES.get(progress.engine, progress.engine):5} {bar} {100 * progress.fraction:3.0f} %"
+    if progress.note and progress.done == progress.total:
+        return f"{share} · {progress.note}"
+    parts = [share, f"{progress.done:,} of {progress.total:,}", f"at {progress.now_s:,.1f} s"]
     if progress.eta_s is not None and progress.done < progress.total:
         parts.append(f"about {lasting(progress.eta_s)} left")
     if progress.note:

@@ -7,22 +7,26 @@ wrote it, except how late its queues may lag behind its store (`order_slack_s`, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from lab.draws import Floats
-from lab.record import NOT_SUBMITTED
+from lab.moves import EVENTS, STATES, Moves, Numbers, chunks
 from lab.rules import retry
 from lab.rules.priority import QUEUES
+from lab.rules.retry import RetryRules
 from lab.rules.tasks import LEGAL_STEPS, TERMINAL, Event, State
+from lab.tables import NOT_SUBMITTED, REJECTED
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from lab.record import Record
+
+Mask = npt.NDArray[np.bool_]
 
 CLOCK_GRAIN_S = 2e-6
 """Both engines keep time in whole microseconds; two roundings may differ by this much."""
@@ -40,19 +44,65 @@ class Check:
     tasks: tuple[int, ...] = ()
 
 
+_CLAIMS = {
+    "completed_once": ("No task is completed twice.", "tasks completed twice"),
+    "legal_transitions": ("Every history is a path through the state table.", "tasks moved illegally"),
+    "tokens_rise": (
+        "Each claim raises the fencing token by one; nothing else changes it.",
+        "tasks with a token out of order",
+    ),
+    "backoff_kept": (
+        "No retry starts before base_s · factor^k has passed since the k-th failure.",
+        "tasks retried too early",
+    ),
+    "priority_order": (
+        "First in, first out within a class; strict order serves no lower class while a higher one waits.",
+        "tasks were passed by one that should have waited",
+    ),
+    "leases_apart": (
+        "Two leases of a task never overlap, and none is taken back before it is over.",
+        "tasks with overlapping leases",
+    ),
+}
+"""What is judged row by row: what is claimed, and what to call the tasks that broke it."""
+
+
 def check(record: Record) -> list[Check]:
-    """All invariants on one record, in a fixed order."""
-    moves = record.transitions.sort_values("task", kind="stable", ignore_index=True)
-    previous = _previous_of_task(moves)
+    """All invariants on one record, in a fixed order.
+
+    The log is read once, in order of time and a stretch of rows at a time: no check needs it sorted or copied.
+    """
+    moves, rules = record.moves, record.scenario.rules
+    order, redriven = _Order(record), _rows_of(moves, Event.REDRIVEN)
+    judges: dict[str, Callable[[_Rows], Mask]] = {
+        "completed_once": _Completions(len(record.tasks)).repeated,
+        "legal_transitions": _illegal,
+        "tokens_rise": _token_out_of_order,
+        "backoff_kept": partial(_retried_too_early, rules=rules.retry, redriven=redriven),
+        "priority_order": order.passed,
+        "leases_apart": partial(_leases_overlap, length_s=rules.lease.length_s),
+    }
+    broken = {name: np.zeros(len(record.tasks), dtype=np.bool_) for name in judges}
+    for rows in _stretches(moves, len(record.tasks)):
+        for name, judge in judges.items():
+            broken[name][rows.task[judge(rows)]] = True
+
+    def judged(name: str, kept: str) -> Check:
+        claim, noun = _CLAIMS[name]
+        return _result(name, claim, np.flatnonzero(broken[name]), kept, noun)
+
+    ends, starts = moves.codes.end, moves.codes.start
+    completions = moves.count(ends == STATES.index(State.COMPLETED))
+    retries = moves.count((starts == STATES.index(State.RETRY_WAIT)) & (ends == STATES.index(State.PENDING)))
     return [
         _nothing_lost(record),
-        _completed_once(moves),
-        _legal(moves),
-        _tokens_rise(moves, previous),
-        _attempts_bounded(record),
-        _backoff_kept(record, moves, previous),
-        _order_kept(record, moves, previous),
-        _leases_apart(record, moves, previous),
+        judged("completed_once", f"{completions:,} completions"),
+        judged("legal_transitions", f"{len(moves):,} transitions"),
+        judged("tokens_rise", "tokens rise"),
+        _attempts_bounded(record, moves.task[redriven]),
+        judged("backoff_kept", f"{retries:,} retries waited"),
+        judged("priority_order", f"{order.judged:,} claims, order {rules.priority.order}"),
+        judged("leases_apart", f"{moves.count_of(Event.LEASE_LAPSED):,} reclaims"),
     ]
 
 
@@ -63,155 +113,244 @@ def verdict(record: Record) -> dict[str, Any]:
     return {"ok": not failed, "failed": failed, "details": [asdict(one) for one in results]}
 
 
-def _previous_of_task(moves: pd.DataFrame) -> pd.DataFrame:
-    """The row before, of the same task; the first row of a task has none (NaN)."""
-    shifted = moves.shift()
-    return shifted.where(shifted["task"] == moves["task"])
-
-
-def _result(name: str, claim: str, broken: Any, kept: str, noun: str) -> Check:
-    """A check from the ids of the tasks that broke it."""
-    ids = sorted({int(task) for task in broken})
-    if not ids:
-        return Check(name, True, claim, kept)
-    return Check(name, False, claim, f"{len(ids):,} {noun}", tuple(ids[:EXAMPLES_MAX]))
-
-
-def _nothing_lost(record: Record) -> Check:
-    claim = "Every task that came in ends completed, dead-lettered or cancelled."
-    if record.info.get("interrupted"):
-        return Check("nothing_lost", True, claim, "not judged: the run was interrupted")
-    ended = {*map(str, TERMINAL), "REJECTED"}
-    open_ended = record.tasks[~record.tasks["state"].isin(ended)]
-    held = int((open_ended["state"] == NOT_SUBMITTED).sum())
-    noun = "tasks lost: accepted, and in no final state when nothing more could happen"
-    if held:
-        noun += f" ({held:,} of them were never admitted)"
-    return _result("nothing_lost", claim, open_ended["id"], f"{len(record.tasks):,} tasks accounted for", noun)
-
-
-def _completed_once(moves: pd.DataFrame) -> Check:
-    times = moves.loc[moves["to"] == State.COMPLETED, "task"].value_counts()
-    claim = "No task is completed twice."
-    return _result(
-        "completed_once", claim, times[times > 1].index, f"{len(times):,} completions", "tasks completed twice"
-    )
-
-
-def _legal(moves: pd.DataFrame) -> Check:
-    """Each step is in the table, and begins where the step before it ended (a task's first one: nowhere)."""
-    states = ["", *State]
-    legal = np.array([[(a or None, b) in LEGAL_STEPS for b in states] for a in states])
-    start, end = (_codes(moves[column], states) for column in ("from", "to"))
-    first = np.append(True, np.diff(moves["task"].to_numpy()) != 0)[: len(moves)]
-    torn = start != np.where(first, states.index(""), np.roll(end, 1))
-    broken = moves.loc[~legal[start, end] | torn, "task"]
-    claim = "Every history is a path through the state table."
-    return _result("legal_transitions", claim, broken, f"{len(moves):,} transitions", "tasks moved illegally")
-
-
-def _codes(column: pd.Series[str], names: list[str]) -> Any:
-    """The index in `names` of each value."""
-    import pandas as pd
-
-    return pd.Categorical(column, categories=names).codes
-
-
-def _tokens_rise(moves: pd.DataFrame, previous: pd.DataFrame) -> Check:
-    step = moves["token"].to_numpy() - previous["token"].fillna(0).to_numpy(dtype=float)
-    wrong = step != (moves["reason"] == Event.CLAIMED).to_numpy()
-    claim = "Each claim raises the fencing token by one; nothing else changes it."
-    return _result("tokens_rise", claim, moves.loc[wrong, "task"], "tokens rise", "tasks with a token out of order")
-
-
-def _attempts_bounded(record: Record) -> Check:
-    allowed = record.scenario.rules.attempts_max
-    redriven = (record.transitions["reason"] == Event.REDRIVEN).groupby(record.transitions["task"]).sum()
-    times = 1 + record.tasks["id"].map(redriven).fillna(0).to_numpy()
-    over = record.tasks.loc[record.tasks["attempts"].to_numpy() > allowed * times, "id"]
-    claim = "No task is executed more often than max_retries + 1, crashes included."
-    return _result("attempts_bounded", claim, over, f"at most {allowed} each", f"tasks ran more than {allowed} times")
-
-
-def _backoff_kept(record: Record, moves: pd.DataFrame, previous: pd.DataFrame) -> Check:
-    """A retry starts no earlier than the rule's floor after the failure: recomputed here, not taken from the log."""
-    rules = record.scenario.rules.retry
-    due = (moves["from"] == State.RETRY_WAIT).to_numpy() & (moves["to"] == State.PENDING).to_numpy()
-    waited = (moves["at_s"] - previous["at_s"]).to_numpy()
-    forgiven = _forgiven(moves)
-    floor = np.array([retry.delay_s(int(k), rules) for k in (moves["attempt"].to_numpy() - forgiven)[due]], dtype=float)
-    short = moves.loc[due, "task"].to_numpy()[waited[due] < floor - CLOCK_GRAIN_S]
-    claim = "No retry starts before base_s · factor^k has passed since the k-th failure."
-    return _result("backoff_kept", claim, short, f"{int(due.sum()):,} retries waited", "tasks retried too early")
-
-
-def _forgiven(moves: pd.DataFrame) -> Floats:
-    """Attempts forgiven by the last redrive before each row."""
-    at_redrive = moves["attempt"].where(moves["reason"] == Event.REDRIVEN)
-    return at_redrive.groupby(moves["task"]).ffill().fillna(0).to_numpy()
-
-
-def _order_kept(record: Record, moves: pd.DataFrame, previous: pd.DataFrame) -> Check:
-    """First in, first out in each class; and with strict order, no claim while a higher class waits.
-
-    A violation is a task that was passed: it waited from before another one began to wait (or from before the other's
-    claim, if the other is of a lower class) until after that claim, each by more than the engine's slack. Tasks that a
-    queue had lost (a worker died between taking and claiming, or Redis was wiped) and that were put back from the
-    store are not judged.
-    """
-    rules, slack = record.scenario.rules, float(record.info.get("order_slack_s", 0.0)) + CLOCK_GRAIN_S
-    claimed = (moves["reason"] == Event.CLAIMED).to_numpy()
-    if rules.retry.position == "front":
-        claimed = claimed & (previous["reason"] == Event.SUBMITTED).to_numpy()
-    put_back = record.events.loc[record.events["kind"] == "requeued", "task"]
-    claimed = claimed & ~moves["task"].isin(put_back).to_numpy()
-    queue_of = record.tasks["queue"].cat.codes.to_numpy()
-    task = moves.loc[claimed, "task"].to_numpy()
-    since, until = previous.loc[claimed, "at_s"].to_numpy(dtype=float), moves.loc[claimed, "at_s"].to_numpy()
-    queue = queue_of[task]
-    passed: list[int] = []
-    for level in range(len(QUEUES)):
-        mine = queue == level
-        passed += task[mine][_passed_by_later(since[mine], until[mine], slack)].tolist()
-        if rules.priority.order == "strict":
-            lower = np.sort(until[queue > level])
-            passed += task[mine][_passed_by_lower(since[mine], until[mine], lower, slack)].tolist()
-    claim = "First in, first out within a class; strict order serves no lower class while a higher one waits."
-    kept = f"{len(task):,} claims, order {rules.priority.order}"
-    return _result("priority_order", claim, passed, kept, "tasks were passed by one that should have waited")
-
-
-def _passed_by_later(since: Floats, until: Floats, slack: float) -> Any:
-    """Which waits [since, until] contain the claim of a task that began to wait later."""
-    if len(since) == 0:
-        return np.zeros(0, dtype=bool)
-    order = np.argsort(since, kind="stable")
-    starts, earliest = since[order], np.minimum.accumulate(until[order][::-1])[::-1]
-    later = np.searchsorted(starts, since + slack, side="right")
-    return np.append(earliest, np.inf)[later] < until - slack
-
-
-def _passed_by_lower(since: Floats, until: Floats, lower_claims: Floats, slack: float) -> Any:
-    """Which waits [since, until] contain a claim of a lower class."""
-    begin = np.searchsorted(lower_claims, since + slack, side="right")
-    end = np.searchsorted(lower_claims, until - slack, side="left")
-    return end > begin
-
-
-def _leases_apart(record: Record, moves: pd.DataFrame, previous: pd.DataFrame) -> Check:
-    """A task is claimed only when nobody holds it, and taken back only when its lease is over."""
-    length_s = record.scenario.rules.lease.length_s
-    claimed_while_held = (moves["reason"] == Event.CLAIMED) & (previous["to"] == State.RUNNING)
-    reclaimed = moves["reason"] == Event.LEASE_LAPSED
-    too_early = reclaimed & ((moves["at_s"] - previous["at_s"]) < length_s - CLOCK_GRAIN_S)
-    broken = moves.loc[claimed_while_held | too_early, "task"]
-    claim = "Two leases of a task never overlap, and none is taken back before it is over."
-    return _result("leases_apart", claim, broken, f"{int(reclaimed.sum()):,} reclaims", "tasks with overlapping leases")
-
-
 def failures(results: list[Check]) -> Iterator[str]:
     """A line for each check that failed, for people."""
     for one in results:
         if not one.ok:
             examples = ", ".join(map(str, one.tasks))
             yield f"{one.name}: {one.found} (for example {examples}). The rule: {one.claim}"
+
+
+def _result(name: str, claim: str, broken: Numbers, kept: str, noun: str) -> Check:
+    """A check from the ids of the tasks that broke it, each once and in order."""
+    if len(broken) == 0:
+        return Check(name, True, claim, kept)
+    return Check(name, False, claim, f"{len(broken):,} {noun}", tuple(broken[:EXAMPLES_MAX].tolist()))
+
+
+# ---- reading the log -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Some consecutive rows of the log, column by column. `before` is the row of the whole log in which the same task
+    moved last, −1 where it had not moved yet.
+    """
+
+    moves: Moves
+    begin: int
+    task: Numbers
+    at_s: Floats
+    step: Numbers
+    before: npt.NDArray[np.int64]
+
+    @cached_property
+    def first(self) -> Mask:
+        """Where a task comes in: whatever is said below of the row before is then meaningless."""
+        return self.before < 0
+
+    @cached_property
+    def step_before(self) -> Numbers:
+        """The step of the row before."""
+        return self.moves.step[self.before]
+
+    @cached_property
+    def since_s(self) -> Floats:
+        """The moment of the row before."""
+        return self.moves.at_s[self.before]
+
+    @cached_property
+    def start(self) -> npt.NDArray[np.int8]:
+        """The number of the state that the task left."""
+        return self.moves.codes.start[self.step]
+
+    @cached_property
+    def end(self) -> npt.NDArray[np.int8]:
+        """The number of the state that it reached."""
+        return self.moves.codes.end[self.step]
+
+    @cached_property
+    def reason(self) -> npt.NDArray[np.int8]:
+        """The number of the event."""
+        return self.moves.codes.reason[self.step]
+
+    @cached_property
+    def claimed(self) -> Mask:
+        """Where a worker claimed the task."""
+        claimed: Mask = self.reason == EVENTS.index(Event.CLAIMED)
+        return claimed
+
+
+def _stretches(moves: Moves, tasks: int) -> Iterator[_Rows]:
+    """The log in order of time, a stretch of rows at a time."""
+    latest = np.full(tasks, -1, dtype=np.int32)
+    for begin, end in chunks(len(moves)):
+        task = moves.task[begin:end]
+        before = latest[task].astype(np.int64)
+        order = np.argsort(task, kind="stable")
+        again = np.flatnonzero(np.diff(task[order]) == 0)  # the same task more than once within the stretch
+        before[order[again + 1]] = begin + order[again]
+        latest[task] = np.arange(begin, end, dtype=np.int32)  # of several rows of a task the last one stays
+        yield _Rows(moves, begin, task, moves.at_s[begin:end], moves.step[begin:end], before)
+
+
+def _rows_of(moves: Moves, event: Event) -> npt.NDArray[np.int64]:
+    """The rows of the log in which this happened."""
+    wanted = moves.codes.reason == EVENTS.index(event)
+    if not wanted.any():
+        return np.zeros(0, dtype=np.int64)
+    return np.concatenate([begin + np.flatnonzero(wanted[moves.step[begin:end]]) for begin, end in chunks(len(moves))])
+
+
+# ---- the invariants --------------------------------------------------------------------------------------------------
+
+
+def _nothing_lost(record: Record) -> Check:
+    claim = "Every task that came in ends completed, dead-lettered or cancelled."
+    if record.info.get("interrupted"):
+        return Check("nothing_lost", True, claim, "not judged: the run was interrupted")
+    ended = [*map(str, TERMINAL), REJECTED]
+    open_ended = ~record.tasks["state"].isin(ended).to_numpy()
+    held = int((record.tasks["state"] == NOT_SUBMITTED).sum())
+    noun = "tasks lost: accepted, and in no final state when nothing more could happen"
+    if held:
+        noun += f" ({held:,} of them were never admitted)"
+    lost = record.tasks["id"].to_numpy()[open_ended]
+    return _result("nothing_lost", claim, lost, f"{len(record.tasks):,} tasks accounted for", noun)
+
+
+class _Completions:
+    """How often each task was completed, up to where the log has been read."""
+
+    def __init__(self, tasks: int) -> None:
+        self._times = np.zeros(tasks, dtype=np.int32)
+
+    def repeated(self, rows: _Rows) -> Mask:
+        """Completions of tasks that are completed more than once."""
+        completed = rows.end == STATES.index(State.COMPLETED)
+        np.add.at(self._times, rows.task[completed], 1)
+        again: Mask = completed & (self._times[rows.task] > 1)
+        return again
+
+
+_LEGAL = np.array([[(start or None, end) in LEGAL_STEPS for end in STATES] for start in STATES])
+
+
+def _illegal(rows: _Rows) -> Mask:
+    """Steps that are not in the table, or do not begin where the step before ended (a task's first one: nowhere)."""
+    was = np.where(rows.first, STATES.index(""), rows.moves.codes.end[rows.step_before])
+    illegal: Mask = ~_LEGAL[rows.start, rows.end] | (rows.start != was)
+    return illegal
+
+
+def _token_out_of_order(rows: _Rows) -> Mask:
+    token = rows.moves.codes.token
+    wrong: Mask = token[rows.step] - np.where(rows.first, 0, token[rows.step_before]) != rows.claimed
+    return wrong
+
+
+def _attempts_bounded(record: Record, redriven: Numbers) -> Check:
+    """`redriven` are the tasks that an operator redrove, as often as that: each time the count began anew."""
+    allowed = record.scenario.rules.attempts_max
+    bound = allowed * (1 + np.bincount(redriven, minlength=len(record.tasks))) if len(redriven) else allowed
+    over = record.tasks["id"].to_numpy()[record.tasks["attempts"].to_numpy() > bound]
+    claim = "No task is executed more often than max_retries + 1, crashes included."
+    return _result("attempts_bounded", claim, over, f"at most {allowed} each", f"tasks ran more than {allowed} times")
+
+
+def _retried_too_early(rows: _Rows, rules: RetryRules, redriven: npt.NDArray[np.int64]) -> Mask:
+    """Retries sooner after the failure than the rule's floor: recomputed here, not taken from the log."""
+    due: Mask = (rows.start == STATES.index(State.RETRY_WAIT)) & (rows.end == STATES.index(State.PENDING)) & ~rows.first
+    failures = rows.moves.codes.attempt[rows.step[due]] - _forgiven(rows, due, redriven)
+    counts, which = np.unique(failures, return_inverse=True)
+    floor_s = np.array([retry.delay_s(int(count), rules) for count in counts], dtype=np.float64)[which]
+    due[due] = rows.at_s[due] - rows.since_s[due] < floor_s - CLOCK_GRAIN_S
+    return due
+
+
+def _forgiven(rows: _Rows, where: Mask, redriven: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Attempts forgiven by the last redrive before each of those rows."""
+    task, row = rows.task[where].astype(np.int64), rows.begin + np.flatnonzero(where)
+    if len(redriven) == 0:
+        return np.zeros(len(task), dtype=np.int64)
+    moves, span = rows.moves, len(rows.moves)
+    redrives = np.sort(moves.task[redriven].astype(np.int64) * span + redriven)  # by task, and by row within a task
+    latest = np.searchsorted(redrives, task * span + row) - 1
+    mine = (latest >= 0) & (redrives[latest] // span == task)
+    attempt = moves.codes.attempt[moves.step[redrives[latest] % span]]
+    return np.where(mine, attempt, 0).astype(np.int64)
+
+
+def _leases_overlap(rows: _Rows, length_s: float) -> Mask:
+    """Claims of a task that somebody held, and leases taken back before they were over."""
+    was_running = rows.moves.codes.end[rows.step_before] == STATES.index(State.RUNNING)
+    reclaimed = rows.reason == EVENTS.index(Event.LEASE_LAPSED)
+    too_early = rows.at_s - rows.since_s < length_s - CLOCK_GRAIN_S
+    overlap: Mask = ((rows.claimed & was_running) | (reclaimed & too_early)) & ~rows.first
+    return overlap
+
+
+# ---- the order of service --------------------------------------------------------------------------------------------
+
+
+class _Order:
+    """First in, first out in each class; and with strict order, no claim while a higher class waits.
+
+    A violation is a task that was passed: it waited from before another one began to wait (or from before the other's
+    claim, if the other is of a lower class) until after that claim, each by more than the engine's slack. Tasks that a
+    queue had lost (a worker died between taking and claiming, or Redis was wiped) and that were put back from the
+    store are not judged; nor, if retries join at the front, any but first claims.
+    """
+
+    def __init__(self, record: Record) -> None:
+        rules, slack_s = record.scenario.rules, float(record.info.get("order_slack_s", 0.0)) + CLOCK_GRAIN_S
+        self.judged = 0
+        self._front, self._strict = rules.retry.position == "front", rules.priority.order == "strict"
+        self._queue_of = record.tasks["queue"].cat.codes.to_numpy()
+        self._put_back = np.zeros(len(record.tasks), dtype=np.bool_)
+        self._put_back[record.events.loc[record.events["kind"] == "requeued", "task"].to_numpy()] = True
+        self._classes = [_Class(slack_s) for _ in QUEUES]
+
+    def passed(self, rows: _Rows) -> Mask:
+        """Claims of tasks that had been passed."""
+        claims: Mask = rows.claimed & ~rows.first & ~self._put_back[rows.task]
+        if self._front:
+            claims &= rows.moves.codes.reason[rows.step_before] == EVENTS.index(Event.SUBMITTED)
+        queue, since_s, until_s = self._queue_of[rows.task[claims]], rows.since_s[claims], rows.at_s[claims]
+        broken = np.zeros(len(queue), dtype=np.bool_)
+        for level, one in enumerate(self._classes):
+            mine = queue == level
+            rivals = queue >= level if self._strict else mine
+            behind_s = np.where(mine, since_s, until_s)[rivals]
+            broken[mine] = one.passed(until_s[rivals], behind_s, mine[rivals], since_s[mine])
+        self.judged += len(queue)
+        claims[claims] = broken
+        return claims
+
+
+class _Class:
+    """One class of tasks, and the claims that may have passed one of them.
+
+    Claims come in order of time. Each claim of a rival says behind which moment it had to stay: it is wrong if a task
+    that has waited since before that moment is claimed only later. So it is enough to remember the latest such moment
+    among the claims up to now, and beside it the claims of the last `slack_s` seconds, which are too close to be told
+    apart from the next ones.
+    """
+
+    def __init__(self, slack_s: float) -> None:
+        self._slack_s = slack_s
+        self._at_s: Floats = np.zeros(0)
+        self._behind_s: Floats = np.array([-np.inf])
+
+    def passed(self, at_s: Floats, behind_s: Floats, mine: Mask, since_s: Floats) -> Mask:
+        """Which of the class's own claims came too late. `at_s` and `behind_s` are of all rivals, the class's own
+        included; `mine` marks those, and they have waited since `since_s`.
+        """
+        self._at_s = np.concatenate([self._at_s, at_s])
+        self._behind_s = np.maximum.accumulate(np.concatenate([self._behind_s, behind_s]))
+        surely_before = np.searchsorted(self._at_s, at_s[mine] - self._slack_s, side="left")
+        passed: Mask = self._behind_s[surely_before] > since_s + self._slack_s
+        if len(self._at_s):
+            settled = int(np.searchsorted(self._at_s, self._at_s[-1] - self._slack_s, side="left"))
+            self._at_s, self._behind_s = self._at_s[settled:], self._behind_s[settled:]
+        return passed

@@ -4,17 +4,18 @@
 - queue wait = first claim − scheduled arrival;
 - overhead = latency − the plan's service and backoff, so all waiting in queues and all that the machinery took;
 - throughput = completed / (last completion − first arrival).
-Percentiles are those of the pooled tasks, linearly interpolated; they are never averaged.
+Percentiles are those of all tasks, linearly interpolated. Several runs are put together in `lab/pooling.py`.
 """
 
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from lab.draws import Floats
 from lab.rules.priority import QUEUES
@@ -25,39 +26,102 @@ if TYPE_CHECKING:
 
     from lab.record import Record
 
-PERCENTILES = {"p50": 50, "p95": 95, "p99": 99}
+PERCENTILES: Final[Mapping[str, float]] = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
+"""By their names, as shares of the tasks."""
+SPREADS: Final = ("latency_s", "queue_wait_s", "overhead_s")
+"""The figures that every task has, so that a run has a spread of them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Times:
+    """The times of a run's tasks in seconds, an array each, in order of arrival; NaN where a task has none: all that
+    percentiles need, and little enough to be kept of many runs (33 bytes a task).
+    """
+
+    arrival_s: Floats
+    latency_s: Floats
+    """Of completed tasks."""
+    queue_wait_s: Floats
+    """Of tasks that were claimed at all."""
+    overhead_s: Floats
+    """Of completed tasks."""
+    queue: npt.NDArray[np.int8]
+    """Index into QUEUES."""
+
+    @classmethod
+    def of(cls, record: Record) -> Times:
+        """The times of the tasks in a record."""
+        import pandas as pd
+
+        tasks = record.tasks
+        queue = pd.Categorical(tasks["queue"], categories=pd.Index(QUEUES)).codes.astype(np.int8)
+        latency, wait, overhead = (seconds(tasks, figure) for figure in SPREADS)
+        return cls(tasks["arrival_s"].to_numpy(dtype=np.float64), latency, wait, overhead, queue)
+
+    def values(self, figure: str, queue: str | None = None) -> Floats:
+        """A figure of SPREADS of the tasks that have it: of all, or of those of one queue that were completed."""
+        values: Floats = getattr(self, figure)
+        if queue is not None:
+            values = values[(self.queue == QUEUES.index(queue)) & ~np.isnan(self.latency_s)]
+        return values[~np.isnan(values)]
+
+    def from_task(self, first: int) -> Times:
+        """Without the tasks that arrived before task number `first`."""
+        return Times(*(getattr(self, one.name)[first:] for one in fields(self)))
 
 
 def summary(record: Record) -> dict[str, Any]:
     """The headline figures. A figure without any task behind it is None, never 0 or NaN."""
-    done = completed(record)
-    first_arrival_s = float(record.tasks["arrival_s"].min())
-    by_queue = {name: _queue_summary(done[done["queue"] == name]) for name in QUEUES}
+    tasks, completions_s = record.tasks, completed_at_s(record)
+    first_arrival_s = float(tasks["arrival_s"].min())
+    last_s = float(completions_s.max()) if len(completions_s) else first_arrival_s
+    completions = len(completions_s)
+    del completions_s  # of a million tasks every column of times is 8 MB: one at a time
     return {
         "tasks": task_counts(record),
-        "throughput_per_s": _rate(len(done), float(done["done_s"].max()) - first_arrival_s if len(done) else 0.0),
-        "makespan_s": _number(record.tasks["done_s"].max() - first_arrival_s),
-        "latency_s": spread(latency_s(done)),
-        "queue_wait_s": spread(queue_wait_s(record.tasks)),
-        "overhead_s": spread(overhead_s(done)),
-        "by_queue": by_queue,
+        "throughput_per_s": _rate(completions, last_s - first_arrival_s),
+        "makespan_s": _number(tasks["done_s"].max() - first_arrival_s),
+        **{figure: spread(_values(tasks, figure)) for figure in SPREADS},
+        "by_queue": {name: _queue_summary(tasks, name) for name in QUEUES},
         "rss_bytes": _rss(record),
         "backpressure": closed_time(record, "admission"),
         "gates": closed_time(record, "gate"),
     }
 
 
+def seconds(tasks: pd.DataFrame, figure: str) -> Floats:
+    """A figure of SPREADS of every task; NaN where a task has none."""
+    waited = figure == "queue_wait_s"
+    found: Floats = tasks["first_claim_s" if waited else "done_s"].to_numpy(dtype=np.float64, copy=True)
+    found -= tasks["arrival_s"].to_numpy()
+    if not waited:
+        found[(tasks["state"] != State.COMPLETED).to_numpy()] = np.nan
+    if figure == "overhead_s":
+        found -= tasks["service_s"].to_numpy()
+        found -= tasks["backoff_s"].to_numpy()
+    return found
+
+
+def _values(tasks: pd.DataFrame, figure: str, queue: str | None = None) -> Floats:
+    """A figure of SPREADS of the tasks that have it: of all, or of those of one queue that were completed."""
+    found = seconds(tasks, figure)
+    has_it = ~np.isnan(found)
+    if queue is not None:
+        has_it &= ((tasks["queue"] == queue) & (tasks["state"] == State.COMPLETED)).to_numpy()
+    return found[has_it]
+
+
 def task_counts(record: Record) -> dict[str, int]:
     """How many tasks came in, and what became of them."""
-    states, reasons = record.tasks["state"].value_counts(), record.transitions["reason"].value_counts()
+    states, moves = record.tasks["state"].value_counts(), record.moves
     return {
-        "submitted": int(reasons.get(Event.SUBMITTED, 0)),
+        "submitted": moves.count_of(Event.SUBMITTED),
         "completed": int(states.get(State.COMPLETED, 0)),
         "dead": int(states.get(State.PERMANENT_FAILURE, 0)),
         "cancelled": int(states.get(State.CANCELLED, 0)),
-        "attempts": int(reasons.get(Event.CLAIMED, 0) - reasons.get(Event.HANDED_BACK, 0)),
-        "retries": int((record.transitions["to"] == State.RETRY_WAIT).sum()),
-        "reclaimed": int(reasons.get(Event.LEASE_LAPSED, 0)),
+        "attempts": moves.count_of(Event.CLAIMED) - moves.count_of(Event.HANDED_BACK),
+        "retries": int(record.tasks["retries"].sum()),
+        "reclaimed": moves.count_of(Event.LEASE_LAPSED),
         "stale_writes": int((record.events["kind"] == "stale_write").sum()),
         "rejected": int((record.events["kind"] == "rejected").sum()),
     }
@@ -79,18 +143,20 @@ def queue_wait_s(tasks: pd.DataFrame) -> Floats:
     return np.asarray(waits[~np.isnan(waits)])
 
 
-def overhead_s(tasks: pd.DataFrame) -> Floats:
-    """Seconds that neither planned work nor planned backoff explain: waiting in queues, and machinery."""
-    return (tasks["done_s"] - tasks["arrival_s"] - tasks["service_s"] - tasks["backoff_s"]).to_numpy()
+def completed_at_s(record: Record) -> Floats:
+    """The moments of completion (s of the run), in order of arrival."""
+    done: Floats = record.tasks["done_s"].to_numpy(dtype=np.float64)
+    return done[(record.tasks["state"] == State.COMPLETED).to_numpy()]
 
 
 def spread(values: Floats) -> dict[str, float | None]:
-    """Mean, percentiles and maximum."""
+    """Mean, percentiles and maximum. It may put the values into another order."""
     if len(values) == 0:
         return dict.fromkeys(("mean", *PERCENTILES, "max"))
-    points = np.percentile(values, list(PERCENTILES.values()))
+    mean = _number(values.mean())  # before the order changes: a sum of floats depends on it
+    points = np.quantile(values, list(PERCENTILES.values()), overwrite_input=True)
     named = {name: _number(point) for name, point in zip(PERCENTILES, points, strict=True)}
-    return {"mean": _number(values.mean()), **named, "max": _number(values.max())}
+    return {"mean": mean, **named, "max": _number(values.max())}
 
 
 def closed_time(record: Record, what: str) -> dict[str, float | int]:
@@ -103,13 +169,16 @@ def closed_time(record: Record, what: str) -> dict[str, float | int]:
             closings += 1
         elif kind == f"{what}_opened" or (what == "gate" and kind == "worker_left"):
             closed_s += t_s - since.pop(worker, t_s)
-    closed_s += sum(max(0.0, end_s(record) - start_s) for start_s in since.values())
+    if since:
+        last_s = end_s(record)
+        closed_s += sum(max(0.0, last_s - start_s) for start_s in since.values())
     return {"closed_s": round(closed_s, 6), "closings": closings}
 
 
 def end_s(record: Record) -> float:
     """The moment of the last transition."""
-    return float(record.transitions["at_s"].max()) if len(record.transitions) else 0.0
+    at_s = record.moves.at_s
+    return float(at_s[-1]) if len(at_s) else 0.0
 
 
 # ---- curves ----------------------------------------------------------------------------------------------------------
@@ -117,10 +186,9 @@ def end_s(record: Record) -> float:
 
 def throughput_curve(record: Record, bin_s: float = 1.0) -> tuple[Floats, Floats]:
     """(start of each bin in s, completions a second in it)."""
-    done = completed(record)["done_s"].to_numpy()
     bins = np.arange(0.0, max(end_s(record), bin_s) + bin_s, bin_s)
     starts: Floats = bins[:-1].copy()
-    per_s: Floats = np.histogram(done, bins)[0] / bin_s
+    per_s: Floats = np.histogram(completed_at_s(record), bins)[0] / bin_s
     return starts, per_s
 
 
@@ -146,39 +214,12 @@ def rss_curves(record: Record) -> dict[str, tuple[Floats, Floats]]:
     }
 
 
-# ---- replications ----------------------------------------------------------------------------------------------------
-
-
-def with_intervals(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The means of several runs' figures, each with a sibling `…_ci95`: the 95 % interval of Student's t over
-    the runs.
-    """
-    merged: dict[str, Any] = {}
-    for key, first in summaries[0].items():
-        found = [one.get(key) for one in summaries]
-        values = [value for value in found if value is not None]
-        if isinstance(first, dict):
-            merged[key] = with_intervals([value or {} for value in found])
-        elif len(values) < len(found):
-            merged[key] = merged[f"{key}_ci95"] = None
-        else:
-            mean = statistics.fmean(values)
-            half = _t95(len(values)) * statistics.stdev(values) / math.sqrt(len(values))
-            merged[key], merged[f"{key}_ci95"] = mean, [mean - half, mean + half]
-    return merged
-
-
-def _t95(runs: int) -> float:
-    from scipy.special import stdtrit
-
-    return float(stdtrit(runs - 1, 0.975))
-
-
-def _queue_summary(done: pd.DataFrame) -> dict[str, Any]:
+def _queue_summary(tasks: pd.DataFrame, queue: str) -> dict[str, Any]:
+    latency = _values(tasks, "latency_s", queue)
     return {
-        "completed": len(done),
-        "queue_wait_s": spread(queue_wait_s(done)),
-        "latency_s": spread(latency_s(done)),
+        "completed": len(latency),
+        "queue_wait_s": spread(_values(tasks, "queue_wait_s", queue)),
+        "latency_s": spread(latency),
     }
 
 

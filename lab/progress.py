@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,8 @@ class Progress:
 OnProgress = Callable[[Progress], None]
 Stop = Callable[[], bool]
 """Asked often by a running engine; True ends the run early with a record of what happened until then."""
+OnStep = Callable[[str], None]
+"""Told, in words such as "checking 1,000,000 tasks", what begins to be done with a run that is over."""
 
 
 def never() -> bool:
@@ -42,3 +44,16 @@ def never() -> bool:
 
 def ignore(_: Progress) -> None:
     """Nobody watches."""
+
+
+def unnoticed(_: str) -> None:
+    """Nobody watches the steps."""
+
+
+def noting(on_progress: OnProgress, last: Progress) -> OnStep:
+    """Steps after the end of a run, told to those who watched it: its last progress with the step as its note."""
+
+    def told(step: str) -> None:
+        on_progress(replace(last, note=step))
+
+    return told

@@ -8,7 +8,6 @@ same bytes in any process; `digest` says so.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
@@ -17,67 +16,33 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
+from lab import tables
 from lab.errors import UsageError
-from lab.rules.priority import QUEUES
-from lab.rules.tasks import TERMINAL, Event, State
+from lab.moves import Moves as Moves
+from lab.moves import TransitionRow as TransitionRow
+from lab.progress import OnStep, unnoticed
 from lab.scenario import Scenario
+from lab.tables import NOT_SUBMITTED as NOT_SUBMITTED
+from lab.tables import REJECTED as REJECTED
+from lab.tables import EventRow as EventRow
+from lab.tables import SampleRow as SampleRow
+from lab.tables import Table
 from lab.workload import Plan
 
 TABLES = ("tasks", "transitions", "samples", "events")
-REJECTED, NOT_SUBMITTED = "REJECTED", "NOT_SUBMITTED"
-"""Besides the states of `rules.tasks`, a task may never have come in: refused by admission, or not there when the run
-ended.
-"""
-
-
-class TransitionRow(NamedTuple):
-    """One accepted transition. `delay_s` is the backoff that the rulebook granted (RETRY_WAIT only)."""
-
-    task: int
-    from_state: str
-    to_state: str
-    at_s: float
-    worker: str
-    attempt: int
-    token: int
-    reason: str
-    delay_s: float
-
-
-class SampleRow(NamedTuple):
-    """One worker at one moment; or, with an empty `worker`, the queues at that moment."""
-
-    t_s: float
-    worker: str
-    rss_bytes: float
-    cpu: float
-    active: int
-    gate: bool
-    agent_high: int
-    agent_medium: int
-    agent_low: int
-    retry_wait: int
-    held: int
-
-
-class EventRow(NamedTuple):
-    """Something that happened to the mesh rather than to a task."""
-
-    t_s: float
-    kind: str
-    worker: str
-    task: int
-    detail: str
 
 
 @dataclass
 class Record:
-    """One run. `info` is run.json; the tables are pandas frames."""
+    """One run. `info` is run.json; the tables are pandas frames.
+
+    An engine hands its audit log over as `Moves`. They become the frame `transitions` when somebody first asks for it,
+    since the frame takes twice the memory; what is read off every run (figures, checks, files) reads `moves`.
+    """
 
     info: dict[str, Any]
     tasks: pd.DataFrame
@@ -85,6 +50,38 @@ class Record:
     samples: pd.DataFrame
     events: pd.DataFrame
     folder: Path | None = field(default=None, compare=False)
+
+    @classmethod
+    def of_moves(
+        cls, info: dict[str, Any], tasks: pd.DataFrame, moves: Moves, samples: pd.DataFrame, events: pd.DataFrame
+    ) -> Record:
+        """A record whose transitions (in order of time) are not a frame yet."""
+        record = cls(info, tasks, moves.frame(0, 0), samples, events)
+        del record.transitions
+        record.__dict__["_moves"] = moves
+        return record
+
+    if not TYPE_CHECKING:  # a type checker would take it for any attribute
+
+        def __getattr__(self, name: str) -> Any:
+            """Called for what is not there: the frame of transitions, as long as they are held as `Moves`."""
+            if name != "transitions" or "_moves" not in self.__dict__:
+                raise AttributeError(f"a record has no attribute {name!r}")
+            self.transitions = self.__dict__["_moves"].frame()
+            del self.__dict__["_moves"]  # the frame may be edited, so from now on it alone is the log
+            return self.transitions
+
+    @property
+    def moves(self) -> Moves:
+        """The transitions as columns, in order of time. Ask once and keep the answer: a frame is converted anew."""
+        held = self._log
+        return held if isinstance(held, Moves) else Moves.of_frame(held).in_time()
+
+    @property
+    def _log(self) -> Table:
+        """The transitions as they are held."""
+        moves: Moves | None = self.__dict__.get("_moves")
+        return self.transitions if moves is None else moves
 
     @property
     def engine(self) -> str:
@@ -102,7 +99,8 @@ class Record:
         """Write the record into `folder` (made if need be). Returns the folder."""
         folder.mkdir(parents=True, exist_ok=True)
         for name in TABLES:
-            getattr(self, name).to_parquet(folder / f"{name}.parquet", index=False)
+            table = self._log if name == "transitions" else getattr(self, name)
+            tables.write(table, folder / f"{name}.parquet")
         write_json(folder / "run.json", self.info)
         self.folder = folder
         return folder
@@ -113,8 +111,8 @@ class Record:
         folder = Path(folder)
         try:
             info = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-            tasks, transitions, samples, events = (pd.read_parquet(folder / f"{name}.parquet") for name in TABLES)
-        except (OSError, ValueError) as error:
+            tasks, transitions, samples, events = (tables.read(name, folder / f"{name}.parquet") for name in TABLES)
+        except (OSError, ValueError, KeyError) as error:
             raise UsageError(
                 f"{folder}: no run record can be read here ({error}); `meshlab runs` lists records"
             ) from error
@@ -124,22 +122,27 @@ class Record:
 def assemble(
     plan: Plan,
     engine: str,
-    transitions: Iterable[TransitionRow],
-    samples: Iterable[SampleRow],
+    transitions: Moves | Iterable[TransitionRow],
+    samples: pd.DataFrame | Iterable[SampleRow],
     events: Iterable[EventRow],
     *,
     run_id: str,
     started_at: datetime,
     wall_s: float,
     facts: Mapping[str, Any],
+    on_step: OnStep = unnoticed,
 ) -> Record:
     """The record of a run that followed `plan`. `facts` are the engine's own: interrupted, stalled, stale_writes,
     servers …
+
+    Transitions need not be in order of time; those of one moment stay in the order in which they are given. Samples may
+    be the finished table, with the columns of SampleRow. `on_step` hears what is being done.
     """
-    moves = _transition_frame(transitions)
-    noted = pd.DataFrame(list(events), columns=list(EventRow._fields)).astype({"t_s": float, "task": "int64"})
-    sampled = pd.DataFrame(list(samples), columns=list(SampleRow._fields))
-    tables = {"tasks": _task_frame(plan, moves, noted), "transitions": moves, "samples": sampled, "events": noted}
+    on_step(f"recording {plan.count:,} tasks")
+    moves = (transitions if isinstance(transitions, Moves) else Moves.of(transitions)).in_time()
+    noted = tables.event_frame(events)
+    sampled = samples if isinstance(samples, pd.DataFrame) else tables.sample_frame(samples)
+    tasks = tables.task_frame(plan, moves, noted)
     scenario = plan.scenario
     info = {
         "run_id": run_id,
@@ -153,78 +156,10 @@ def assemble(
         "machine": machine(),
         "started_at": started_at.isoformat(timespec="milliseconds"),
         "wall_s": round(wall_s, 3),
-        "digest": digest(tables),
+        "digest": tables.digest({"tasks": tasks, "transitions": moves, "samples": sampled, "events": noted}),
         **facts,
     }
-    return Record(info, tables["tasks"], moves, sampled, noted)
-
-
-def _transition_frame(rows: Iterable[TransitionRow]) -> pd.DataFrame:
-    """The audit log in order of time; rows of one moment stay in the order in which the engine wrote them."""
-    columns = list(TransitionRow._fields)
-    frame = pd.DataFrame(list(rows), columns=columns)
-    frame = frame.astype({"task": "int64", "at_s": float, "attempt": "int64", "token": "int64", "delay_s": float})
-    for column in ("from_state", "to_state"):
-        frame[column] = pd.Categorical(frame[column], categories=["", *State])
-    frame["reason"] = pd.Categorical(frame["reason"], categories=list(Event))
-    frame = frame.sort_values("at_s", kind="stable", ignore_index=True)
-    return frame.rename(columns={"from_state": "from", "to_state": "to"})
-
-
-def _task_frame(plan: Plan, moves: pd.DataFrame, events: pd.DataFrame) -> pd.DataFrame:
-    """A row a task: the plan's facts, and what the audit log says became of it."""
-    tasks = pd.DataFrame(
-        {
-            "id": np.arange(plan.count, dtype=np.int64),
-            "role": pd.Categorical.from_codes(plan.role, categories=pd.Index(plan.role_names)),
-            "priority": plan.priority,
-            "queue": pd.Categorical.from_codes(np.asarray(plan.queue, dtype=np.int64), categories=pd.Index(QUEUES)),
-            "arrival_s": plan.arrival_s,
-        }
-    ).set_index("id", drop=False)
-    claims = moves[moves["reason"] == Event.CLAIMED]
-    ends = moves[moves["to"].isin(TERMINAL)].groupby("task").tail(1).set_index("task")
-    last = moves.groupby("task").tail(1).set_index("task")
-    tasks["first_claim_s"] = claims.groupby("task")["at_s"].min()
-    tasks["done_s"] = ends["at_s"].where(last.loc[ends.index, "to"] == ends["to"])
-    tasks["state"] = last["to"].astype(str).reindex(tasks.index)
-    tasks.loc[tasks["state"].isna(), "state"] = NOT_SUBMITTED
-    tasks.loc[events.loc[events["kind"] == "rejected", "task"], "state"] = REJECTED
-    tasks["attempts"] = last["attempt"].reindex(tasks.index, fill_value=0)
-    tasks["retries"] = (moves["to"] == State.RETRY_WAIT).groupby(moves["task"]).sum().reindex(tasks.index, fill_value=0)
-    tasks["service_s"] = _planned_service(plan, claims).reindex(tasks.index, fill_value=0.0)
-    tasks["backoff_s"] = moves.groupby("task")["delay_s"].sum().reindex(tasks.index, fill_value=0.0)
-    tasks["worker"] = claims.groupby("task")["worker"].last().reindex(tasks.index, fill_value="")
-    return tasks.reset_index(drop=True)
-
-
-def _planned_service(plan: Plan, claims: pd.DataFrame) -> pd.Series[float]:
-    """Seconds of work that the plan gives to the attempts that each task made, by task."""
-    planned = np.empty(len(claims))
-    if plan.scenario.faults:
-        rows = zip(claims["task"], claims["attempt"], claims["at_s"], strict=True)
-        planned[:] = [plan.stretched_service_s(task, attempt, at_s) for task, attempt, at_s in rows]
-    else:
-        attempts, tasks = claims["attempt"].to_numpy(), claims["task"].to_numpy()
-        for attempt in np.unique(attempts):
-            mine = attempts == attempt
-            planned[mine] = np.asarray(plan.column("service", int(attempt)))[tasks[mine]]
-    return pd.Series(planned, index=claims["task"].to_numpy()).groupby(level=0).sum()
-
-
-def digest(tables: Mapping[str, pd.DataFrame]) -> str:
-    """SHA-256 over the content of the tables: equal digests, equal runs."""
-    sha = hashlib.sha256()
-    for name in TABLES:
-        frame = tables[name]
-        for column in frame.columns:
-            sha.update(f"{name}.{column}:".encode())
-            values = frame[column]
-            if values.dtype.kind in "ifb":
-                sha.update(np.ascontiguousarray(values.to_numpy()).tobytes())
-            else:
-                sha.update("\x1f".join(map(str, values.to_numpy(dtype=object))).encode())
-    return sha.hexdigest()
+    return Record.of_moves(info, tasks, moves, sampled, noted)
 
 
 def new_run_id(scenario: Scenario, engine: str, started_at: datetime, nonce: str) -> str:

@@ -1,67 +1,201 @@
-"""Virtual time: a `simpy.Environment` driven by callbacks.
+"""Virtual time: a `simpy.Environment` that turns fast.
 
-One process per task would cost two thirds of the run (measured: reference, section 3), so the model hangs plain
-functions on timeouts instead. It stays a SimPy environment: ordinary processes, timeouts and resources may run beside
-the model.
+A process per task would cost two thirds of a run (measured: docs/decisions/003), so the model hangs callbacks on
+events of its own, reuses those events, and feeds the sorted arrivals past the heap. It stays a SimPy environment in
+every respect: ordinary processes, timeouts and resources run beside the model, `step`, `peek` and `run(until)` mean
+what they mean in SimPy.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from heapq import heappop, heappush
+from itertools import count
 from typing import Any
 
 import simpy
-from simpy.events import Event, Timeout
+from simpy.core import EmptySchedule, StopSimulation
+from simpy.events import NORMAL, URGENT, Event
 
 from lab.rules.lease import LeaseRules
 
+NEVER = math.inf
+EVENTS_AT_A_TIME = 1_000_000
+
+
+class Planned:
+    """An event of the model: what SimPy's loop needs to know of an event, and nothing more.
+
+    A subclass sets `callbacks` before it is put on the clock (the loop takes them away, as SimPy's does) and may be put
+    there again as soon as it has happened.
+    """
+
+    __slots__ = ("_ok", "callbacks")
+    callbacks: tuple[Callable[[Any], None], ...] | None
+
+    def __init__(self) -> None:
+        self._ok = True
+        self.callbacks = None
+
+
+class Call(Planned):
+    """Call a function with some arguments when the time comes."""
+
+    __slots__ = ("_args", "_function")
+
+    def __init__(self, function: Callable[..., None], args: tuple[Any, ...]) -> None:
+        self._ok = True
+        self._function, self._args = function, args
+        self.callbacks = (Call._happen,)
+
+    def _happen(self) -> None:
+        self._function(*self._args)
+
+
+class Tick(Call):
+    """One beat of something that goes on for as long as the run lasts; alone it moves no task."""
+
+    __slots__ = ()
+
 
 class Clock(simpy.Environment):
-    """SimPy's environment with one more verb: call a function later."""
+    """SimPy's environment with arrivals fed in order, and with a cheap way to have functions called later."""
+
+    now: float = 0.0  # SimPy's is a property, and slower to read
+    _queue: list[Any]
+    """SimPy's heap of (moment, priority, number, event)."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.expected = 0
-        """Calls that are still to come, the ticking of `every` not counted: at 0 only a tick can change anything."""
+        self._eid: count[int] = count()
+        self._next_feed_s = NEVER
+        self._feed: Callable[[], float] = lambda: NEVER
 
-    def call_after(self, delay_s: float, call: Callable[..., None], *args: Any) -> None:
-        """Call `call(*args)` after `delay_s` seconds, after all that was scheduled for that moment before."""
+    # -- what the model asks of it --
 
-        def fire(_: Event) -> None:
-            self.expected -= 1
-            call(*args)
+    def put(self, event: Planned, at_s: float) -> None:
+        """Let an event happen at `at_s`, after all that was put there before for the same moment."""
+        heappush(self._queue, (at_s, NORMAL, next(self._eid), event))
 
-        self.expected += 1
-        _callbacks(Timeout(self, delay_s)).append(fire)
+    def put_first(self, event: Planned, at_s: float) -> None:
+        """The same, but before all else of that moment."""
+        heappush(self._queue, (at_s, URGENT, next(self._eid), event))
 
-    def later(self, delay_s: float, call: Callable[..., None], *args: Any) -> None:
+    def call_after(self, delay_s: float, function: Callable[..., None], *args: Any) -> None:
+        """Call `function(*args)` after `delay_s` seconds."""
+        self.put(Call(function, args), self.now + delay_s)
+
+    def later(self, delay_s: float, function: Callable[..., None], *args: Any) -> None:
         """The same, but a delay of 0 is no event at all: the call happens here and now."""
         if delay_s <= 0.0:
-            call(*args)
+            function(*args)
         else:
-            self.call_after(delay_s, call, *args)
+            self.call_after(delay_s, function, *args)
 
-    def every(self, period_s: float, call: Callable[[], None]) -> None:
-        """Call `call()` now and then every `period_s` seconds for as long as the run lasts."""
+    def at(self, moment_s: float, function: Callable[..., None], *args: Any) -> None:
+        """Call `function(*args)` at `moment_s`, or at once if that has passed."""
+        self.later(moment_s - self.now, function, *args)
 
-        def tick(_: Event) -> None:
-            call()
-            _callbacks(Timeout(self, period_s)).append(tick)
+    def every(self, period_s: float, function: Callable[[], None]) -> None:
+        """Call `function()` now and then every `period_s` seconds for as long as the run lasts."""
 
-        _callbacks(Timeout(self, 0.0)).append(tick)
+        def beat() -> None:
+            function()
+            self.put(Tick(beat, ()), self.now + period_s)
 
-    def at(self, moment_s: float, call: Callable[..., None], *args: Any) -> None:
-        """Call `call(*args)` at `moment_s`, or at once if that has passed."""
-        self.later(moment_s - self.now, call, *args)
+        self.put(Tick(beat, ()), self.now)
+
+    def feed(self, first_s: float, function: Callable[[], float]) -> None:
+        """Call `function()` at `first_s`; each call returns the moment of the next one, or NEVER.
+
+        The moments must not fall. It happens before everything else of the same moment but SimPy's urgent events.
+        """
+        self._next_feed_s, self._feed = first_s, function
+
+    def stop(self) -> None:
+        """End the run after the event that is happening now."""
+        event = Event(self)
+        event._ok, event._value = True, None
+        event.callbacks = [StopSimulation.callback]
+        self.schedule(event, URGENT)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing of the model's is to come but ticks."""
+        return self._next_feed_s == NEVER and not any(
+            isinstance(entry[3], Planned) and not isinstance(entry[3], Tick) for entry in self._queue
+        )
 
     def next_sweep(self, not_before_s: float, rules: LeaseRules) -> float:
         """The first sweep, one every `sweep_s`, at or after a moment."""
         sweep_s = math.ceil(round(not_before_s / rules.sweep_s, 9)) * rules.sweep_s
         return max(sweep_s, not_before_s)  # 36 · 0.3 is a little less than 10.8: never before the moment itself
 
+    # -- SimPy's own verbs --
 
-def _callbacks(event: Event) -> list[Callable[[Event], None]]:
-    """The callbacks of an event that has not happened yet (SimPy sets them to None afterwards)."""
-    assert event.callbacks is not None
-    return event.callbacks
+    def advance(self, events: int) -> None:
+        """Let so many events happen. Raises EmptySchedule if none is left, StopSimulation when it is to end.
+
+        SimPy's `step` with the loop around it, and with the fed arrivals taken in between.
+        """
+        queue = self._queue
+        for _ in range(events):
+            feed_s = self._next_feed_s
+            if queue and (queue[0][0] < feed_s or (queue[0][0] == feed_s and queue[0][1] == URGENT)):
+                self.now, _, _, event = heappop(queue)
+                self._now = self.now
+                callbacks = event.callbacks
+                event.callbacks = None
+                for callback in callbacks:
+                    callback(event)
+                if not event._ok and not hasattr(event, "_defused"):
+                    raise _failure_of(event)
+            elif feed_s < NEVER:
+                self.now = self._now = feed_s
+                self._next_feed_s = self._feed()
+            else:
+                raise EmptySchedule
+
+    def step(self) -> None:
+        """Let the next event happen."""
+        self.advance(1)
+
+    def peek(self) -> float:
+        """When the next event happens; infinity if there is none."""
+        return min(super().peek(), self._next_feed_s)
+
+    def run(self, until: float | Event | None = None) -> Any:
+        """Let time pass until a moment, an event, or the end, as SimPy does. Returns the event's value."""
+        wanted = self._wanted(until)
+        if wanted is not None:
+            if wanted.processed:
+                return wanted.value
+            wanted.callbacks.append(StopSimulation.callback)
+        try:
+            while self.peek() < NEVER:
+                self.advance(EVENTS_AT_A_TIME)
+        except StopSimulation as stop:
+            return stop.args[0]
+        except EmptySchedule:
+            pass
+        if wanted is not None and not wanted.triggered:
+            raise RuntimeError(f"nothing is left to happen, and {until} did not")
+        return None
+
+    def _wanted(self, until: float | Event | None) -> Event | None:
+        if until is None or isinstance(until, Event):
+            return until
+        if until <= self.now:
+            raise ValueError(f"it is {self.now} s already: until={until} is not later")
+        event = Event(self)
+        event._ok, event._value = True, None
+        self.schedule(event, URGENT, until - self.now)
+        return event
+
+
+def _failure_of(event: Any) -> BaseException:
+    """The exception with which a user's process failed and which nobody handled."""
+    failure: BaseException = event._value
+    failure.__cause__ = getattr(event._value, "__cause__", None)
+    return failure

@@ -5,26 +5,32 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-import simpy
+import pandas as pd
+from simpy.core import EmptySchedule, StopSimulation
 
 from lab import profile as profiles
 from lab import record as records
 from lab.limits import PROGRESS_S
+from lab.moves import Moves
 from lab.outcome import judge
 from lab.patience import patience_s
-from lab.progress import OnProgress, Progress, Stop, ignore, never
-from lab.record import EventRow, Record, SampleRow, TransitionRow
+from lab.progress import OnProgress, Progress, Stop, ignore, never, noting
+from lab.record import EventRow, Record
 from lab.scenario import Scenario
 from lab.workload import Plan
-from simulation.caretaker import Caretaker
+from simulation import express
 from simulation.clock import Clock
+from simulation.faults import Faults
 from simulation.fleet import Fleet
+from simulation.health import Health
+from simulation.leases import Leases
+from simulation.machinery import Machinery
 from simulation.producer import Producer
 from simulation.queues import Queues
 from simulation.store import Store
 
-EVENTS_PER_LOOK = 5_000
-"""How many SimPy events pass between two looks at the wall clock (progress, cancel): a few hundredths of a second."""
+EVENTS_PER_LOOK = 50_000
+"""How many events pass between two looks at the wall clock (progress, cancel): a few hundredths of a second."""
 
 
 def simulate(scenario: Scenario, *, on_progress: OnProgress = ignore, stop: Stop = never) -> Record:
@@ -35,27 +41,33 @@ def simulate(scenario: Scenario, *, on_progress: OnProgress = ignore, stop: Stop
     started_at, started = records.now(), time.perf_counter()
     model = Model(Plan(scenario))
     interrupted = model.run(on_progress, stop)
+    facts = {
+        "interrupted": interrupted,
+        "stalled": model.stalled,
+        "profile": model.profile.model_dump(),
+        "order_slack_s": round(model.fleet.claim_lag_s, 6),
+        "utilisation": model.machinery.utilisation(model.clock.now),
+    }
+    on_step = noting(on_progress, model.progress(time.perf_counter() - started))
     record = records.assemble(
         model.plan,
         "sim",
-        model.transitions(),
-        model.samples(),
+        model.moves(),
+        model.health.samples.frame(),
         model.events(),
         run_id=records.new_run_id(scenario, "sim", started_at, records.nonce()),
         started_at=started_at,
         wall_s=time.perf_counter() - started,
-        facts={
-            "interrupted": interrupted,
-            "stalled": model.stalled,
-            "profile": model.profile.model_dump(),
-            "order_slack_s": model.profile.claim_s,
-        },
+        facts=facts,
+        on_step=on_step,
     )
-    return judge(record)
+    return judge(record, on_step)
 
 
 class Model:
-    """A mesh in virtual time. `clock` is a SimPy environment: a user's own processes may be added before it runs."""
+    """A mesh in virtual time. `clock` is a SimPy environment: a user's own processes may be added to it, before the
+    run and while `clock.run(until=…)` has stopped it.
+    """
 
     def __init__(self, plan: Plan) -> None:
         rules = plan.scenario.rules
@@ -64,56 +76,57 @@ class Model:
         self.clock = Clock()
         self.store = Store(self.clock, plan.count, rules.retry)
         self.queues = Queues(self.clock, rules.priority, plan.queue, self.store.since_s)
-        self.fleet = Fleet(self.clock, plan, self.profile, self.store, self.queues)
-        self.producer = Producer(self.clock, plan, self.profile, self.store, self.fleet)
-        self.fleet.on_claimed = self.producer.room_made
-        self.producer.start()
-        self.caretaker = Caretaker(self.clock, plan, self.store, self.queues, self.fleet, self.producer)
+        self.machinery = Machinery(self.clock, self.profile)
+        self.fleet = Fleet(self.clock, plan, self.profile, self.machinery, self.store, self.queues)
+        self.producer = Producer(self.clock, plan, self.profile, self.machinery, self.store, self.fleet)
+        self.leases = Leases(self.clock, plan, self.store, self.queues, self.fleet)
+        self.faults = Faults(self.clock, plan, self.store, self.queues, self.fleet, self.leases, self.producer)
+        self.health = Health(self.clock, plan, self.store, self.queues, self.fleet, self.producer)
+        if express.is_clear(plan, self.profile):
+            express.lay(self.clock, plan, self.store, self.queues, self.fleet, self.producer)
         self.stalled = False
         self._patience_s = patience_s(rules)
+        self.clock.every(rules.health.report_s, self._look_for_a_stall)
 
     def run(self, on_progress: OnProgress = ignore, stop: Stop = never) -> bool:
         """Let it happen until every task has ended or none can move any more. Returns True if it was stopped before."""
         started = told = time.perf_counter()
         try:
-            while not self._over():
-                for _ in range(EVENTS_PER_LOOK):
-                    self.clock.step()
-                    if self._over():
-                        break
+            while True:
+                self.clock.advance(EVENTS_PER_LOOK)
                 wall = time.perf_counter()
                 if wall - told >= PROGRESS_S:
                     told = wall
-                    on_progress(self._progress(wall - started))
+                    on_progress(self.progress(wall - started))
                 if stop():
                     return True
-        except simpy.core.EmptySchedule:
+        except EmptySchedule:
             self.stalled = True
-        on_progress(self._progress(time.perf_counter() - started))
+        except StopSimulation:
+            pass  # every task has ended, or a stall was noticed
+        on_progress(self.progress(time.perf_counter() - started))
         return False
 
-    def transitions(self) -> Iterator[TransitionRow]:
-        """The audit log, moments in whole microseconds."""
-        return (row._replace(at_s=round(row.at_s, 6)) for row in self.store.log)
+    def moves(self) -> Moves:
+        """The audit log. The model is not to be run on afterwards."""
+        return self.store.moves()
 
-    def samples(self) -> Iterator[SampleRow]:
-        """Memory, load and queue depths over time."""
-        return (row._replace(t_s=round(row.t_s, 6)) for row in self.caretaker.samples)
+    def transitions(self) -> pd.DataFrame:
+        """The same as a table, a row a transition. The model is not to be run on afterwards."""
+        return self.moves().frame()
 
     def events(self) -> Iterator[EventRow]:
         """Faults, gates, workers coming and going."""
         return (row._replace(t_s=round(row.t_s, 6)) for row in self.store.notes)
 
-    def _over(self) -> bool:
-        if self.producer.done and self.store.open == 0:
-            return True
-        self.stalled = self.clock.expected == 0 and self.clock.now >= self._last_moved_s + self._patience_s
-        return self.stalled
+    def _look_for_a_stall(self) -> None:
+        """When nothing has moved for longer than any rule could take to move it, and nothing is to come, it is over."""
+        last_s = self.store.moved_at_s or float(self.plan.arrival_s[-1])
+        if self.clock.now >= last_s + self._patience_s and self.clock.idle:
+            self.stalled = True
+            self.clock.stop()
 
-    @property
-    def _last_moved_s(self) -> float:
-        return self.store.log[-1].at_s if self.store.log else float(self.plan.arrival_s[-1])
-
-    def _progress(self, wall_s: float) -> Progress:
+    def progress(self, wall_s: float) -> Progress:
+        """How far the run has come, `wall_s` after its start by the wall clock."""
         ended = self.store.ended + self.producer.rejected
         return Progress("sim", ended, self.plan.count, self.clock.now, wall_s)

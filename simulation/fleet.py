@@ -1,41 +1,86 @@
-"""The workers at work: tasks from the queues into free slots, through their service, to the rulebook's verdict."""
+"""The workers at work: tasks from the queues into free slots, through their work, to the rulebook's verdict.
+
+The way of one task through here: `dispatch` → `_claim` → `work_done` → `_settle` → `free`. Read them in that order.
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+from lab.limits import ATTEMPTS_MAX
 from lab.profile import Profile
-from lab.rules.tasks import Accepted, Event, State
+from lab.rules import retry
+from lab.rules.tasks import State
 from lab.workload import Plan
+from simulation.automaton import CLAIMED, DUE, FAILED, FAILED_FOR_GOOD, SUCCEEDED
 from simulation.clock import Clock
+from simulation.deadlines import Deadlines
+from simulation.machinery import Line, Machinery
+from simulation.memory import Memory
+from simulation.post import Post
 from simulation.queues import Queues
+from simulation.slots import FREE, Claim, Slot, Worker
 from simulation.store import Store
-from simulation.worker import Attempt, Worker
 
 
 class Fleet:
     """Hands ready tasks to free slots. The slot that has been free longest is served first."""
 
-    def __init__(self, clock: Clock, plan: Plan, profile: Profile, store: Store, queues: Queues) -> None:
+    def __init__(
+        self, clock: Clock, plan: Plan, profile: Profile, machinery: Machinery, store: Store, queues: Queues
+    ) -> None:
         self.workers: list[Worker] = []
-        self.active = 0
-        self.on_claimed: Callable[[], None] = lambda: None
-        self._clock, self._plan, self._profile = clock, plan, profile
+        self.claim_lag_s = 0.0
+        """The longest time from taking a task to its committed claim: how late the log may tell of an order."""
+        self.post: Post | None = None
+        """What delays or doubles the reports of workers, if a fault does."""
+        self.deadlines = Deadlines(clock, plan, store)
+        self._clock, self._plan, self._profile, self._machinery = clock, plan, profile, machinery
         self._store, self._queues = store, queues
         self._rules, self._mesh = plan.scenario.rules, plan.scenario.mesh
-        self._idle: deque[Worker] = deque()
+        self.when_done = (self.work_done,)
+        self._in_slot = self._rules.retry.wait == "in_slot"
+        roles = plan.scenario.workload.roles.values()
+        self._always_retries = self._rules.retry.budget is None and not any(role.permanent_share for role in roles)
+        self._front = self._rules.retry.position == "front"
+        self._plain = plan.plain and not self.deadlines.in_vain
+        self.planned: list[tuple[Sequence[float], bytes] | None] = [None] * (ATTEMPTS_MAX + 2)
+        self._holds_memory = any(plan.memory_bytes) or profile.memory.garbage_per_task_mib > 0
+        self._burns = any(role.cpu_share for role in roles)
+        self._returning: Line[tuple[int, int]] | None = machinery.line(
+            machinery.reaper, [profile.due], self._return_all
+        )
+        self._on_claimed: list[Callable[[Slot], None]] = []
+        self._heeds_claims = self._holds_memory or self._burns
+        self.idle: deque[Slot] = deque()
+        self._dispatching = False
+        self._takers: dict[Line[Slot], list[Slot]] = {}
+        """By intake: the slots that `dispatch` has just given a task."""
         for index in range(self._mesh.workers):
             self.workers.append(self._new_worker(index, 1))
-        for _ in range(self._mesh.slots):
-            for worker in self.workers:
-                self._offer_slot(worker)
+        for slots in zip(*(worker.slots for worker in self.workers), strict=True):
+            self.idle.extend(slots)
+
+    @property
+    def active(self) -> int:
+        """Slots that hold a task."""
+        return sum(worker.busy for worker in self.workers)
+
+    def tell_of_claims(self, function: Callable[[Slot], None]) -> None:
+        """Have a function called after every claim."""
+        self._on_claimed.append(function)
+        self._heeds_claims = True
 
     # -- workers come and go --
 
     def _new_worker(self, index: int, life: int) -> Worker:
-        now_s = self._clock.now
-        worker = Worker(index, life, self._mesh.slots, now_s, self._profile.rss_base_bytes, reported_at_s=now_s)
+        worker = Worker(index, life, self._mesh.slots, self._clock.now, Memory(self._profile.memory))
+        worker.number = self._store.enlist(worker.name)
+        worker.retry_tokens = retry.budget_start(self._rules.retry)
+        loop, profile = self._machinery.new_worker_loop(), self._profile
+        worker.intake = self._machinery.line(loop, [profile.fetch, profile.claim], self._claim_all)
+        worker.settling = self._machinery.line(loop, [profile.settle], self._settle_all)
         self._store.note("worker_started", worker.name)
         return worker
 
@@ -48,140 +93,254 @@ class Fleet:
         self.workers[gone.index] = fresh = self._new_worker(gone.index, gone.life + 1)
         self.offer_slots(fresh)
 
-    def end(self, worker: Worker, how: str) -> list[Attempt]:
-        """A process is gone. Returns what it was doing, which nobody has been told."""
-        orphans = sorted(worker.attempts, key=lambda attempt: attempt.task)
+    def end(self, worker: Worker, how: str) -> list[Slot]:
+        """A process is gone. Returns the slots that held a task, of which nobody has been told."""
+        orphans = list(worker.held())
         worker.alive = False
-        self.active -= len(worker.attempts)
-        worker.attempts.clear()
-        worker.held_bytes, worker.cpu = 0, 0.0
+        worker.review()
+        worker.busy, worker.cpu = 0, 0.0
         self._store.note("worker_left", worker.name, detail=how)
         return orphans
-
-    def offer_slots(self, worker: Worker) -> None:
-        """Offer all free slots of a worker that may take tasks (again)."""
-        for _ in range(worker.slots - len(worker.attempts) - worker.idle_tokens):
-            self._offer_slot(worker)
-        self.dispatch()
-
-    def _offer_slot(self, worker: Worker) -> None:
-        self._idle.append(worker)
-        worker.idle_tokens += 1
-
-    # -- a task's way through a slot --
-
-    def enqueue(self, task: int, *, front: bool = False) -> None:
-        """Put a pending task into its queue, and serve it if a slot is free."""
-        self._queues.push(task, front=front)
-        self.dispatch()
-
-    def enqueue_all(self, tasks: Sequence[int]) -> None:
-        """The same for tasks that come in one batch: all of them are there before the first is served."""
-        for task in tasks:
-            self._queues.push(task)
-        self.dispatch()
-
-    def dispatch(self) -> None:
-        """Give waiting tasks to free slots."""
-        while self._idle and len(self._queues):
-            worker = self._idle.popleft()
-            worker.idle_tokens -= 1
-            if worker.takes_tasks:
-                attempt = Attempt(self._queues.pop(), worker)
-                worker.attempts.add(attempt)
-                self.active += 1
-                self._clock.later(self._profile.claim_s, self._claim, attempt)
-
-    def _claim(self, attempt: Attempt) -> None:
-        """PENDING → RUNNING in the store, if the task is still to be had; then the work begins."""
-        if self._must_wait(self._claim, attempt):
-            return
-        verdict = self._store.apply(attempt.task, Event.CLAIMED, attempt.worker.name)
-        if not isinstance(verdict, Accepted):
-            self._free(attempt)
-            return
-        now_s, worker, task = self._clock.now, attempt.worker, attempt.task
-        attempt.number, attempt.token, attempt.claimed_at_s = verdict.task.attempt, verdict.task.token, now_s
-        worker.held_bytes += self._plan.memory_bytes[task]
-        worker.cpu += self._plan.cpu_share(task)
-        self._clock.call_after(self._plan.stretched_service_s(task, attempt.number, now_s), self._work_done, attempt)
-        self.on_claimed()
-
-    def _work_done(self, attempt: Attempt) -> None:
-        worker = attempt.worker
-        if self._must_wait(self._work_done, attempt, needs_store=False):
-            return
-        worker.held_bytes -= self._plan.memory_bytes[attempt.task]
-        worker.cpu -= self._plan.cpu_share(attempt.task)
-        self._clock.later(self._profile.settle_s, self._settle, attempt)
-
-    def _settle(self, attempt: Attempt) -> None:
-        """The verdict, guarded by the token; a retry waits in its slot or in the schedule, as the rule says."""
-        if self._must_wait(self._settle, attempt):
-            return
-        task, number = attempt.task, attempt.number
-        event = Event.FAILED if self._plan.fails(task, number) else Event.SUCCEEDED
-        roll = self._plan.jitter_roll(task, number) if event is Event.FAILED else 0.0
-        verdict = self._store.apply(task, event, attempt.worker.name, token=attempt.token, roll=roll)
-        if isinstance(verdict, Accepted) and verdict.task.state is State.RETRY_WAIT:
-            if self._rules.retry.wait == "in_slot":
-                attempt.sleeps_until_s = self._clock.now + verdict.delay_s
-                self._clock.later(verdict.delay_s, self._slept, attempt)
-                return
-            self._clock.later(verdict.delay_s + self._profile.due_s, self.due, task, attempt.token)
-        self._free(attempt)
-
-    def _slept(self, attempt: Attempt) -> None:
-        """The end of a backoff that was slept through in the slot."""
-        if not self._must_wait(self._slept, attempt):
-            self.due(attempt.task, attempt.token)
-            self._free(attempt)
-
-    def _must_wait(self, step: Callable[[Attempt], None], attempt: Attempt, *, needs_store: bool = True) -> bool:
-        """True if a step of an attempt cannot happen now: its process is dead or frozen, or the store is down."""
-        worker = attempt.worker
-        if not worker.alive:
-            return True
-        if worker.paused:
-            worker.deferred.append((step, attempt))
-            return True
-        if needs_store and self._store.up_at_s > self._clock.now:
-            self._clock.at(self._store.up_at_s, step, attempt)
-            return True
-        return False
-
-    def due(self, task: int, token: int) -> None:
-        """RETRY_WAIT → PENDING, and into the queue where the rule says; unless another claim has come since."""
-        facts = self._store.tasks[task]
-        if self._store.up_at_s > self._clock.now:
-            self._clock.at(self._store.up_at_s, self.due, task, token)
-        elif facts and facts.token == token and isinstance(self._store.apply(task, Event.DUE), Accepted):
-            self.enqueue(task, front=self._rules.retry.position == "front")
-
-    def _free(self, attempt: Attempt) -> None:
-        worker = attempt.worker
-        worker.attempts.discard(attempt)
-        self.active -= 1
-        if worker.takes_tasks:
-            self._offer_slot(worker)
-            self.dispatch()
-        elif worker.leaving and not worker.attempts and worker.alive:
-            self.depart(worker)
-
-    # -- freezing, thawing, leaving --
-
-    def resume(self, worker: Worker) -> None:
-        """A frozen process goes on: heartbeats too, and everything whose time came meanwhile happens now."""
-        worker.paused = False
-        for attempt in worker.attempts:
-            attempt.lease_until_s = float("inf")
-        late, worker.deferred = worker.deferred, []
-        for step, attempt in late:
-            step(attempt)
-        if worker.takes_tasks:
-            self.offer_slots(worker)
 
     def depart(self, worker: Worker) -> None:
         """A process that was asked to leave has nothing left to do."""
         self.end(worker, "left")
         self.replace(worker, 0.0 if not worker.gate_open else self._rules.health.restart_after_s)
+
+    def offer_slots(self, worker: Worker) -> None:
+        """Offer all free slots of a worker that may take tasks (again)."""
+        in_line = {id(slot) for slot in self.idle}
+        self.idle.extend(slot for slot in worker.slots if slot.task == FREE and id(slot) not in in_line)
+        self.dispatch()
+
+    # -- into the queue --
+
+    def enqueue(self, task: int, *, front: bool = False) -> None:
+        """Put a pending task into its queue, and serve it if a slot is free."""
+        self._queues.push(task, front=front)
+        if self.idle:
+            self.dispatch()
+
+    def enqueue_all(self, tasks: Iterable[int]) -> None:
+        """The same for tasks that come in one batch: all of them are there before the first is served."""
+        for task in tasks:
+            self._queues.push(task)
+        if self.idle:
+            self.dispatch()
+
+    # -- a task's way through a slot --
+
+    def dispatch(self) -> None:
+        """Give waiting tasks to free slots."""
+        if self._dispatching:
+            return  # a claim that came to nothing has freed its slot: the loop below goes on with it
+        self._dispatching = True
+        idle, queues = self.idle, self._queues
+        while idle and queues.ready:
+            slot = idle.popleft()
+            worker = slot.worker
+            if worker.open:
+                slot.task = queues.pop()
+                worker.busy += 1
+                if worker.intake is None:
+                    self._claim(slot)
+                else:
+                    slot.claimed_at_s = self._clock.now
+                    self._takers.setdefault(worker.intake, []).append(slot)
+        if self._takers:
+            self._send_takers()
+        self._dispatching = False
+
+    def _send_takers(self) -> None:
+        """Each worker that was given tasks claims them as one batch."""
+        while self._takers:
+            intake, slots = self._takers.popitem()
+            intake.add(slots)
+
+    def _claim_all(self, slots: list[Slot]) -> None:
+        for slot in slots:
+            self._claim(slot)
+
+    def _claim(self, slot: Slot) -> None:
+        """PENDING → RUNNING in the store, if the task is still to be had; then the work begins."""
+        worker, store = slot.worker, self._store
+        if (worker.hindered or store.up_at_s) and self._must_wait(self._claim, slot):
+            return
+        task, now_s = slot.task, self._clock.now
+        standing = store.move(task, CLAIMED, worker.number).to
+        if standing is None:
+            self.free(slot)
+            return
+        if worker.intake is not None:
+            self.claim_lag_s = max(self.claim_lag_s, now_s - slot.claimed_at_s)
+        slot.standing, slot.token, slot.claimed_at_s, slot.sleeps_until_s = standing, standing.token, now_s, 0.0
+        if self._plain:
+            work_s, fails = self.planned[standing.attempt] or self.look_up(standing.attempt)
+            slot.failed = fails[task] == 1
+            ends_s = now_s + work_s[task]
+        else:
+            ends_s = now_s + self._begin(slot, standing.attempt)
+        slot.callbacks = self.when_done
+        self._clock.put(slot, ends_s)
+        if self._heeds_claims:
+            self._started(slot)
+
+    def _begin(self, slot: Slot, attempt: int) -> float:
+        """What comes of this attempt where more than the plan's columns has a say. Returns how long (s) it works."""
+        outcome = self._plan.outcome(slot.task, attempt, self._clock.now, slot.worker.index)
+        slot.failed = outcome.failed or self.deadlines.missed(slot.task, attempt)
+        slot.permanent = outcome.permanent
+        return outcome.work_s
+
+    def look_up(self, attempt: int) -> tuple[Sequence[float], bytes]:
+        """By task: how long (s) attempt number `attempt` works and whether it fails (1 or 0)."""
+        self.planned[attempt] = columns = self._plan.columns(attempt)
+        return columns
+
+    def _started(self, slot: Slot) -> None:
+        """Memory and processor are taken; and whoever waits for a claim is told."""
+        if self._holds_memory:
+            slot.worker.memory.hold(self._plan.memory_bytes[slot.task])
+        if self._burns:
+            slot.worker.cpu += self._plan.cpu_share(slot.task)
+        for told in self._on_claimed:
+            told(slot)
+
+    def work_done(self, slot: Slot) -> None:
+        worker = slot.worker
+        if worker.hindered and self._must_wait(self.work_done, slot, needs_store=False):
+            return
+        if self._holds_memory:
+            worker.memory.let_go(self._plan.memory_bytes[slot.task])
+        if self._burns:
+            worker.cpu -= self._plan.cpu_share(slot.task)
+        if self.post is not None and self.post.holds_back(slot):
+            self.free(slot)
+        elif worker.settling is None:
+            self._settle(slot)
+        else:
+            worker.settling.add((slot,))
+
+    def _settle_all(self, slots: list[Slot]) -> None:
+        for slot in slots:
+            self._settle(slot)
+
+    def _settle(self, slot: Slot) -> None:
+        """The verdict; a retry waits in its slot or in the schedule, as the rule says."""
+        if (slot.worker.hindered or self._store.up_at_s) and self._must_wait(self._settle, slot):
+            return
+        if slot.failed:
+            delay_s = self.report_failure(slot)
+            if delay_s is not None and self._in_slot:
+                slot.sleeps_until_s = self._clock.now + delay_s
+                slot.callbacks = (self._slept,)
+                self._clock.put(slot, slot.sleeps_until_s)
+                return
+            if delay_s is not None:
+                self.schedule(slot.task, slot.token, delay_s)
+        else:
+            self.report_success(slot)
+        self.free(slot)
+
+    def report_success(self, claim: Claim) -> None:
+        """A worker says that it has done its task; it counts if the claim is still the current one."""
+        task, worker = claim.task, claim.worker
+        if self._store.standings[task] is not claim.standing:
+            self._store.refuse(task, SUCCEEDED, claim.token, worker.name)
+            return
+        self._store.move(task, SUCCEEDED, worker.number)
+        if not self._always_retries:
+            worker.retry_tokens = retry.after_success(worker.retry_tokens, self._rules.retry)
+        if self.post is not None:
+            self.post.double(claim, SUCCEEDED)
+
+    def report_failure(self, claim: Claim) -> float | None:
+        """A worker says that its task has failed. Returns the backoff in seconds if it is to be tried again."""
+        task, worker, store = claim.task, claim.worker, self._store
+        if store.standings[task] is not claim.standing:
+            store.refuse(task, FAILED, claim.token, worker.name)
+            return None
+        code = FAILED if self._may_retry(claim) else FAILED_FOR_GOOD
+        jitters = self._rules.retry.jitter > 0.0
+        roll = self._plan.jitter_roll(task, store.standings[task].attempt) if jitters else 0.0
+        step, delay_s = store.fail(task, code, worker.number, roll)
+        if self.post is not None:
+            self.post.double(claim, FAILED)
+        return delay_s if step.waits else None
+
+    def _may_retry(self, claim: Claim) -> bool:
+        """Whether the rulebook lets the worker order a retry: not of what no retry can mend, nor beyond its budget."""
+        if self._always_retries:
+            return True
+        worker, facts = claim.worker, self._store.standings[claim.task].facts
+        assert facts is not None
+        tokens, may_retry = retry.after_failure(worker.retry_tokens, facts.spent, claim.permanent, self._rules.retry)
+        worker.retry_tokens = tokens
+        return may_retry
+
+    def _must_wait(self, step: Callable[[Slot], None], slot: Slot, *, needs_store: bool = True) -> bool:
+        """True if a step of an attempt cannot happen now: its process is dead, frozen or cut off, or the store is
+        down.
+        """
+        worker = slot.worker
+        if not worker.alive:
+            return True
+        if worker.paused or (needs_store and worker.hindered):
+            worker.deferred.append((step, slot))
+            return True
+        if needs_store and self._store.down:
+            self._clock.at(self._store.up_at_s, step, slot)
+            return True
+        return False
+
+    # -- retries --
+
+    def schedule(self, task: int, token: int, delay_s: float) -> None:
+        """Return a task to its queue when its backoff is over."""
+        if self._returning is None:
+            self._clock.later(delay_s, self.due, task, token)
+        else:
+            self._clock.later(delay_s, self._returning.add, [(task, token)])
+
+    def _return_all(self, tasks: list[tuple[int, int]]) -> None:
+        for task, token in tasks:
+            self.due(task, token)
+
+    def _slept(self, slot: Slot) -> None:
+        """The end of a backoff that was slept through in the slot."""
+        if not self._must_wait(self._slept, slot):
+            self.due(slot.task, slot.token)
+            self.free(slot)
+
+    def due(self, task: int, token: int) -> None:
+        """RETRY_WAIT → PENDING, and into the queue where the rule says; unless another claim has come since."""
+        store = self._store
+        if store.down:
+            self._clock.at(store.up_at_s, self.due, task, token)
+            return
+        facts = store.standings[task].facts
+        if facts is not None and facts.token == token and facts.state is State.RETRY_WAIT:
+            store.wait(task, DUE)
+            self.enqueue(task, front=self._front)
+
+    # -- the slot is free again --
+
+    def free(self, slot: Slot) -> None:
+        """A slot has ended with its task: it takes the next one, or waits in line, or its worker leaves."""
+        worker = slot.worker
+        slot.task, slot.standing = FREE, None
+        worker.busy -= 1
+        if worker.open:
+            self.idle.append(slot)
+            if self._queues.ready:
+                self.dispatch()
+        elif worker.leaving and not worker.busy and worker.alive:
+            self.depart(worker)
+
+    def resume(self, worker: Worker) -> None:
+        """A frozen or cut-off process goes on: everything whose time came meanwhile happens now."""
+        late, worker.deferred = worker.deferred, []
+        for step, slot in late:
+            step(slot)
+        if worker.open:
+            self.offer_slots(worker)

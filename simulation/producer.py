@@ -5,40 +5,46 @@ queue entry.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 from lab.profile import Profile
 from lab.rules import admission
 from lab.rules.admission import Answer
-from lab.rules.tasks import Event
 from lab.workload import Plan
-from simulation.clock import Clock
+from simulation.automaton import SUBMITTED
+from simulation.clock import NEVER, Clock
 from simulation.fleet import Fleet
-from simulation.store import Store
+from simulation.machinery import Line, Machinery
+from simulation.slots import Slot
+from simulation.store import NOBODY, Store
 
 
 class Producer:
     """Replays the plan's arrivals. Held tasks go in first, in their order."""
 
-    def __init__(self, clock: Clock, plan: Plan, profile: Profile, store: Store, fleet: Fleet) -> None:
+    def __init__(
+        self, clock: Clock, plan: Plan, profile: Profile, machinery: Machinery, store: Store, fleet: Fleet
+    ) -> None:
         self.rejected = 0
         self.arrived = 0
-        self._clock, self._plan, self._profile = clock, plan, profile
+        self._clock, self._plan = clock, plan
         self._store, self._fleet = store, fleet
-        self._rules = plan.scenario.rules
-        self._arrival_s: list[float] = plan.arrival_s.tolist()
+        self._rules, self._count = plan.scenario.rules, plan.count
+        self._arrival_s = plan.arrival_column
         self._held: deque[int] = deque()
         self._coming_in = 0
         self._closed_workers = 0
         self._was_open = True
-
-    def start(self) -> None:
-        """Wait for the first arrival."""
-        self._clock.at(self._arrival_s[0], self._arrive)
+        self._counts_pending = self._rules.admission.max_pending is not None
+        self._submitting: Line[int] | None = machinery.line(machinery.producer, [profile.submit], self._submit)
+        if self._counts_pending:
+            fleet.tell_of_claims(self._room_made)
+        clock.feed(self._arrival_s[0], self.arrive)
 
     @property
     def done(self) -> bool:
         """Whether every task has arrived and none is held or on its way in."""
-        return self.arrived == self._plan.count and not self._held and not self._coming_in
+        return self.arrived == self._count and not self._held and not self._coming_in
 
     @property
     def holding(self) -> int:
@@ -48,21 +54,30 @@ class Producer:
     def review(self, closed_workers: int) -> None:
         """Look at the gates anew, and let held tasks in if admission is open."""
         self._closed_workers = closed_workers
-        self._let_held_in()
+        self._ask_again()
 
-    def _arrive(self) -> None:
-        """All tasks of this moment come, as one batch; then wait for the next moment."""
-        moment_s, admitted = self._arrival_s[self.arrived], list[int]()
-        while self.arrived < self._plan.count and self._arrival_s[self.arrived] == moment_s:
-            if self._ask(self.arrived):
-                admitted.append(self.arrived)
-                self._coming_in += 1
-            self.arrived += 1
-        self._bring_in(admitted)
-        if self.arrived < self._plan.count:
-            self._clock.at(self._arrival_s[self.arrived], self._arrive)
+    # -- arrivals --
 
-    def _ask(self, task: int) -> bool:
+    def arrive(self) -> float:
+        """All tasks of this moment come, as one batch. Returns when the next ones do."""
+        times, first, store = self._arrival_s, self.arrived, self._store
+        moment_s, after = times[first], first + 1
+        while after < self._count and times[after] == moment_s:
+            after += 1
+        self.arrived = after
+        if self._was_open and not self._counts_pending and not self._held:
+            if self._submitting is None and after < self._count and not store.up_at_s:
+                for task in range(first, after):
+                    store.wait(task, SUBMITTED)
+                self._fleet.enqueue_all(range(first, after))
+            else:
+                self._coming_in += after - first
+                self._bring_in(range(first, after))
+        else:
+            self._bring_in([task for task in range(first, after) if self._admits(task)])
+        return times[after] if after < self._count else NEVER
+
+    def _admits(self, task: int) -> bool:
         """Whether a task is admitted; if not it is held or refused."""
         answer = admission.answer(self._is_open(), len(self._held), self._rules.admission)
         if answer is Answer.HOLD:
@@ -70,45 +85,69 @@ class Producer:
         elif answer is Answer.REJECT:
             self.rejected += 1
             self._store.note("rejected", task=task)
+        else:
+            self._coming_in += 1
         return answer is Answer.ADMIT
 
     def _is_open(self) -> bool:
-        is_open = admission.is_open(
-            self._closed_workers,
-            len(self._fleet.workers),
-            self._store.pending + self._coming_in,
-            self._rules.health,
-            self._rules.admission,
-        )
+        pending = self._store.pending + self._coming_in if self._counts_pending else 0
+        workers = len(self._fleet.workers)
+        rules = self._rules
+        is_open = admission.is_open(self._closed_workers, workers, pending, rules.health, rules.admission)
         if is_open != self._was_open:
             self._store.note("admission_opened" if is_open else "admission_closed")
             self._was_open = is_open
         return is_open
 
-    def _let_held_in(self) -> None:
+    def _ask_again(self) -> None:
+        """Let held tasks in for as long as admission is open."""
         admitted = list[int]()
         while self._is_open() and self._held:
             admitted.append(self._held.popleft())
             self._coming_in += 1
         self._bring_in(admitted)
 
-    def _bring_in(self, tasks: list[int]) -> None:
-        if tasks:
-            self._clock.later(self._profile.submit_s, self._submit, tasks)
+    # -- into the store and the queues --
 
-    def _submit(self, tasks: list[int]) -> None:
+    def _bring_in(self, tasks: Sequence[int]) -> None:
+        if not tasks:
+            self.look_for_the_end()
+        elif self._submitting is None:
+            self._submit(tasks)
+        else:
+            self._submitting.add(tasks)
+
+    def _submit(self, tasks: Sequence[int]) -> None:
         """PENDING in the store, then into the queues."""
-        if self._store.up_at_s > self._clock.now:
-            self._clock.at(self._store.up_at_s, self._submit, tasks)
+        store = self._store
+        if store.up_at_s and store.down:
+            self._clock.at(store.up_at_s, self._submit, tasks)
             return
         for task in tasks:
-            self._store.apply(task, Event.SUBMITTED)
+            store.wait(task, SUBMITTED)
         self._coming_in -= len(tasks)
+        self.look_for_the_end()
         self._fleet.enqueue_all(tasks)
         if self._held:
-            self._let_held_in()
+            self._ask_again()
 
-    def room_made(self) -> None:
+    def look_for_the_end(self) -> None:
+        """When no more tasks will come in, the run is over as soon as all that did have ended."""
+        store = self._store
+        if self.done and store.stop_when is None:
+            store.stop_when = store.submitted
+            if store.ended == store.stop_when:
+                self._clock.stop()
+
+    def _room_made(self, _: Slot) -> None:
         """A task has left the queues: with a bound on their depth, a held one may now come in."""
-        if self._held and self._rules.admission.max_pending is not None:
-            self._let_held_in()
+        if self._held:
+            self._ask_again()
+
+    def repeat(self, tasks: int) -> None:
+        """The client repeats its last submissions: each is the task that it was, in the place that it had."""
+        for task in self._plan.last_arrivals(self._clock.now, tasks):
+            if self._store.standings[task].facts is None:
+                continue  # held, refused or under way: nothing was accepted that could be repeated
+            self._store.move(task, SUBMITTED, NOBODY)
+            self._store.note("duplicate_submission", task=task)

@@ -5,7 +5,7 @@ forget.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from lab.rules.priority import QUEUES, PriorityRules, service_order
 from simulation.clock import Clock
@@ -16,45 +16,59 @@ class Queues:
 
     def __init__(self, clock: Clock, rules: PriorityRules, class_of: Sequence[int], since_s: Sequence[float]) -> None:
         self.up = True
-        self._lists: tuple[deque[int], ...] = tuple(deque() for _ in QUEUES)
+        self.ready = 0
+        """Tasks that could be taken now."""
+        self.lists: tuple[deque[int], ...] = tuple(deque() for _ in QUEUES)
         self._clock, self._rules = clock, rules
         self._class_of, self._since_s = class_of, since_s
         self._turn = 0
-
-    def __len__(self) -> int:
-        return sum(map(len, self._lists)) if self.up else 0
+        self._strict = [self.lists[index] for index in service_order(rules, (), 0)] if rules.order == "strict" else []
+        """The lists in the order in which they are served, if that is always the same."""
 
     def depths(self) -> tuple[int, int, int]:
         """Tasks in each queue."""
-        high, medium, low = map(len, self._lists)
+        high, medium, low = map(len, self.lists)
         return high, medium, low
 
     def push(self, task: int, *, front: bool = False) -> None:
         """Put a task at the back of its class (or at the front)."""
         if self.up:
-            queue = self._lists[self._class_of[task]]
+            queue = self.lists[self._class_of[task]]
             queue.appendleft(task) if front else queue.append(task)
+            self.ready += 1
 
     def pop(self) -> int:
         """Take the task that the rulebook's order serves next. Only call it while there is one."""
-        for index in service_order(self._rules, self._head_waits_s(), self._turn):
-            if self._lists[index]:
-                self._turn += 1
-                return self._lists[index].popleft()
+        self.ready -= 1
+        for queue in self._strict or self._in_order():
+            if queue:
+                return queue.popleft()
         raise IndexError("pop from empty queues")
 
-    def forget(self) -> None:
-        """Lose everything, as a wiped Redis does."""
-        for queue in self._lists:
+    def _in_order(self) -> list[deque[int]]:
+        order = service_order(self._rules, self._head_waits_s(), self._turn)
+        self._turn += 1
+        return [self.lists[index] for index in order]
+
+    def lose(self, lost: Callable[[int], bool]) -> None:
+        """Go away, and forget the tasks of which `lost` is True."""
+        for queue in self.lists:
+            kept = [task for task in queue if not lost(task)]
             queue.clear()
+            queue.extend(kept)
+        self.up, self.ready = False, 0
+
+    def come_back(self) -> None:
+        """Answer again, with what was not lost."""
+        self.up, self.ready = True, sum(self.depths())
 
     def missing(self, tasks: Sequence[int]) -> list[int]:
         """Those of `tasks` that stand in no queue."""
-        here = {task for queue in self._lists for task in queue}
+        here = {task for queue in self.lists for task in queue}
         return [task for task in tasks if task not in here]
 
     def _head_waits_s(self) -> tuple[float | None, ...]:
         if self._rules.order != "aging":
             return ()
         now_s = self._clock.now
-        return tuple(now_s - self._since_s[queue[0]] if queue else None for queue in self._lists)
+        return tuple(now_s - self._since_s[queue[0]] if queue else None for queue in self.lists)

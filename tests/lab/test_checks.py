@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from lab.checks import check, failures
-from lab.record import Record, TransitionRow
+from lab import moves as log
+from lab.checks import CLOCK_GRAIN_S, check, failures
+from lab.record import EventRow, Record, TransitionRow
 from lab.rules.tasks import State
 
 Make = Callable[..., Record]
@@ -33,6 +35,12 @@ DEAD = [(0.0, "submitted"), (0.0, "claimed"), (1.0, "dead")]
 NO_RETRY = {"rules.retry.max_retries": 0}
 REDRIVEN = [*DEAD, (5.0, "redriven"), (5.0, "claimed"), (6.0, "succeeded")]
 CANCELLED = [(0.0, "submitted"), (1.0, "cancelled")]
+
+
+@pytest.fixture(params=[7, log.CHUNK_ROWS], autouse=True)
+def _chunk_rows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log is read a stretch of rows at a time; no verdict may depend on where a stretch ends."""
+    monkeypatch.setattr(log, "CHUNK_ROWS", request.param)
 
 
 def failed(record: Record) -> list[str]:
@@ -163,6 +171,67 @@ def test_the_engines_slack_is_allowed_for(make: Make) -> None:
     third = [(0.5, "submitted"), (2.0, "claimed"), (3.0, "succeeded")]
     assert failed(make(first, second, third)) == ["priority_order"]
     assert failed(make(first, second, third, order_slack_s=0.05)) == []
+
+
+Wait = tuple[float, float, int]
+"""Since when, until when (the claim), and in which class (0 high, 1 medium, 2 low) a task waited."""
+
+
+def passed_tasks(waits: list[Wait], *, strict: bool, slack_s: float) -> list[int]:
+    """By the definition: who waited from before the wait, or the claim if it is of a lower class, of another one until
+    after that one's claim. Every pair of tasks is looked at.
+    """
+    found = []
+    for number, (since_s, until_s, level) in enumerate(waits):
+        for other_since_s, other_until_s, other_level in waits:
+            same, lower = other_level == level, strict and other_level > level
+            behind_s = other_since_s if same else other_until_s
+            if (same or lower) and behind_s > since_s + slack_s and other_until_s < until_s - slack_s:
+                found.append(number)
+                break
+    return found
+
+
+@pytest.mark.parametrize("slack_s", [0.0, 0.5])
+@pytest.mark.parametrize("order", ["strict", "weighted"])
+@pytest.mark.parametrize("seed", range(5))
+def test_the_order_is_judged_as_by_looking_at_every_pair(make: Make, seed: int, order: str, slack_s: float) -> None:
+    draw = random.Random(seed)
+    begun = [draw.randrange(40) / 4 for _ in range(60)]
+    # Mostly in order, with ties; one in eight waits longer than it should.
+    claims = [since_s + 1.0 + draw.choice([0.0] * 6 + [0.25, 3.0]) for since_s in begun]
+    settings = {"workload.mix": "exact", "rules.priority.order": order}
+    histories = [
+        [(since_s, "submitted"), (until_s, "claimed"), (until_s + 1.0, "succeeded")]
+        for since_s, until_s in zip(begun, claims, strict=True)
+    ]
+    record = make(*histories, settings=settings, priority="{5: 1, 2: 1, 1: 1}", order_slack_s=slack_s)
+    waits = list(zip(begun, claims, record.tasks["queue"].cat.codes.tolist(), strict=True))
+    expected = passed_tasks(waits, strict=order == "strict", slack_s=slack_s + CLOCK_GRAIN_S)
+    verdict = next(one for one in check(record) if one.name == "priority_order")
+    assert (verdict.ok, verdict.tasks) == (not expected, tuple(expected[:5])), f"seed {seed}"
+    if expected:
+        assert verdict.found.startswith(f"{len(expected)} tasks "), f"seed {seed}"
+
+
+def test_tasks_put_back_and_retries_at_the_front_are_not_judged_by_order(make: Make) -> None:
+    first = [(0.0, "submitted"), (3.0, "claimed"), (4.0, "succeeded")]
+    second = [(1.0, "submitted"), (2.0, "claimed"), (3.0, "succeeded")]
+    assert failed(make(first, second, events=[EventRow(1.5, "requeued", "", 0, "")])) == []
+    # The retried task waits from 3 to 9 while task 1 comes at 4 and is claimed at 5.
+    passed = [*RETRIED[:4], (9.0, "claimed"), (10.0, "succeeded")]
+    later = [(4.0, "submitted"), (5.0, "claimed"), (6.0, "succeeded")]
+    assert failed(make(passed, later)) == ["priority_order"]
+    assert failed(make(passed, later, settings={"rules.retry.position": "front"})) == []
+
+
+def test_the_backoff_after_a_redrive_is_that_of_the_first_failure(make: Make) -> None:
+    """max_retries 1: after the redrive at 10 the failure at 11 is the first again, so 2 s are enough; 1.9 s are not."""
+    dead = [*RETRIED[:5], (4.0, "dead"), (10.0, "redriven"), (10.0, "claimed"), (11.0, "failed")]
+    settings = {"rules.retry.max_retries": 1}
+    for due_s, expected in ((13.0, []), (12.9, ["backoff_kept"])):
+        history = [*dead, (due_s, "due"), (due_s, "claimed"), (14.0, "succeeded")]
+        assert failed(make(DONE, history, settings=settings)) == expected
 
 
 def test_a_claim_of_a_task_that_is_held_is_found(make: Make) -> None:

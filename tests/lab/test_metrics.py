@@ -110,20 +110,19 @@ def test_curves_count_every_completion_and_every_pending_task(make: Make) -> Non
     assert depth[-1] == 0
 
 
-def test_intervals_are_students(make: Make) -> None:
-    merged = metrics.with_intervals([{"a": 1.0, "b": {"c": 2.0}, "d": 1.0}, {"a": 3.0, "b": {"c": 2.0}, "d": None}])
-    assert merged["a"] == 2.0
-    # Mean 2, s = √2, n = 2: 12.706 · √2 / √2.
-    assert merged["a_ci95"] == pytest.approx([2 - 12.7062, 2 + 12.7062], abs=1e-3)
-    assert merged["b"] == {"c": 2.0, "c_ci95": [2.0, 2.0]}
-    assert merged["d"] is None
-    assert merged["d_ci95"] is None
+def test_times_are_in_order_of_arrival_and_nan_where_a_task_has_none(make: Make) -> None:
+    times = metrics.Times.of(make(DONE, DEAD, RETRIED, [(0.0, "submitted")]))
+    assert times.arrival_s.tolist() == [0.0] * 4
+    assert times.latency_s == pytest.approx([2.0, np.nan, 5.5, np.nan], nan_ok=True)
+    assert times.queue_wait_s == pytest.approx([0.5, 0.0, 1.0, np.nan], nan_ok=True)
+    assert times.overhead_s == pytest.approx([1.0, np.nan, 1.5, np.nan], nan_ok=True)
+    assert times.values("latency_s").tolist() == [2.0, 5.5]
+    assert times.from_task(1).values("latency_s").tolist() == [5.5]
 
 
-def test_intervals_cover_the_true_mean_as_often_as_they_say() -> None:
-    draws = np.random.default_rng(1).normal(10.0, 3.0, size=(2_000, 5))
-    covered = 0
-    for row in draws:
-        low, high = metrics.with_intervals([{"x": float(value)} for value in row])["x_ci95"]
-        covered += low <= 10.0 <= high
-    assert covered / 2_000 == pytest.approx(0.95, abs=0.02)  # four times √(0.95 · 0.05 / 2000)
+def test_times_of_a_queue_are_those_of_its_completed_tasks(make: Make) -> None:
+    settings = {"workload.mix": "exact"}
+    times = metrics.Times.of(make(DONE, RETRIED, DEAD, DEAD, settings=settings, priority="{5: 1, 1: 1}"))
+    assert times.queue.tolist() == [0, 2, 0, 2]
+    assert times.values("queue_wait_s", "agent_high").tolist() == [0.5]
+    assert times.values("queue_wait_s").tolist() == [0.5, 1.0, 0.0, 0.0]
