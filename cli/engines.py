@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass
-from multiprocessing.synchronize import Event
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lab.errors import Unavailable
+from lab.errors import Interrupted, Unavailable
 from lab.progress import OnProgress, Progress, Stop, ignore
 from lab.scenario import Scenario
 
-LOOK_S = 0.1
-"""How often a parallel run looks whether it has been stopped."""
+if TYPE_CHECKING:
+    from lab.metrics import Times
+    from lab.precision import StartUp
+    from lab.record import Record
+    from lab.until import Outcome, Target
 
 
 @dataclass(frozen=True)
 class Ran:
-    """What a run came to: its JSON object, which of the keys are figures, and in plain words what was wrong."""
+    """What a run came to: its JSON object, and in plain words what was wrong."""
 
     result: dict[str, Any]
-    figures: tuple[str, ...]
     faults: tuple[str, ...]
 
 
@@ -40,19 +37,60 @@ class Watch:
     stop: Stop
 
 
-def run_once(engine: str, scenario: Scenario, folder: Path, on_progress: OnProgress, stop: Stop) -> Ran:
-    """Run, and save the record in `folder`/<run id>."""
-    from lab import outcome
+@dataclass(frozen=True)
+class Asked:
+    """What is to be run, and how often: once, `replications` times, or `until` a figure is known (then `replications`
+    is the most).
+    """
 
-    record = _engine(engine)(scenario, on_progress=on_progress, stop=stop)
-    target = folder / str(record.info["run_id"])
+    engine: str
+    scenario: Scenario
+    folder: Path
+    start_up: StartUp = "keep"
+    replications: int | None = None
+    until: Target | None = None
+
+
+class Replica(NamedTuple):
+    """A run, its figures, and the times of its tasks for pooling."""
+
+    ran: Ran
+    summary: dict[str, Any]
+    times: Times
+
+    @property
+    def kept(self) -> Times:
+        """The times of the tasks that count, whatever was asked to become of the first ones."""
+        return self.times.from_task(self.ran.result["precision"]["start_up"]["deleted_tasks"])
+
+
+def run(asked: Asked, watch: Watch) -> Ran:
+    """Run as often as asked, saving every record."""
+    if asked.until is not None:
+        return _until(asked, asked.until, watch)
+    if asked.replications is not None and asked.replications > 1:
+        return _replicated(asked, asked.replications, watch)
+    ran, _ = _saved(asked, asked.scenario, watch.on_progress, watch.stop)
+    watch.on_saved(ran.result["record"])
+    return ran
+
+
+def _saved(asked: Asked, scenario: Scenario, on_progress: OnProgress, stop: Stop) -> tuple[Ran, Record]:
+    """Run once, and save the record in `folder`/<run id>."""
+    from lab import outcome
+    from lab.precision import precision
+
+    record = _engine(asked.engine)(scenario, on_progress=on_progress, stop=stop)
+    if asked.start_up != "keep":
+        record.info["precision"] = precision(record, asked.start_up)
+    target = asked.folder / str(record.info["run_id"])
     try:
         record.save(target)
     except OSError as error:
         raise Unavailable(
             f"{target}: the record cannot be saved here ({error.strerror}); give another folder with --out"
         ) from error
-    return Ran(outcome.result(record), tuple(record.info["summary"]), tuple(_faults(record.info)))
+    return Ran(outcome.result(record), tuple(_faults(record.info))), record
 
 
 def _engine(name: str) -> Callable[..., Any]:
@@ -74,61 +112,117 @@ def _faults(info: dict[str, Any]) -> Iterator[str]:
     yield from failures([Check(**{**one, "tasks": tuple(one["tasks"])}) for one in info["checks"]["details"]])
 
 
-def replicated(engine: str, scenario: Scenario, folder: Path, replications: int, watch: Watch) -> Ran:
-    """Run with seeds seed, seed + 1, … and give the means with their 95 % intervals.
+# ---- many runs -------------------------------------------------------------------------------------------------------
+
+
+def _replicated(asked: Asked, replications: int, watch: Watch) -> Ran:
+    """Run with seeds seed, seed + 1, … and put the figures together with their 95 % intervals.
 
     The model runs on all cores, one process a replication; the live engine needs the machine for itself.
     If it is stopped, the finished replications count; if there is none, the first one as far as it came.
     """
-    scenarios = [scenario.override({"seed": scenario.seed + number}) for number in range(replications)]
-    cores = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, replications)
-    runs = (
-        _in_parallel(scenarios, folder, cores, watch)
-        if engine == "sim" and cores > 1
-        else _in_turn(engine, scenarios, folder, watch)
-    )
-    whole = [run for run in runs if not run.result["interrupted"]]
-    return _merged(whole or runs[:1], replications)
+    from lab.replicate import affordable, seeded
+
+    scenarios = seeded(asked.scenario, range(affordable(asked.scenario, replications)))
+    if asked.engine == "live":
+        replicas = _in_turn(asked, scenarios, watch)
+    else:
+        with _cores(asked, replications) as cores:
+            replicas = cores.run(scenarios, on_done=_telling(watch), on_progress=watch.on_progress, stop=watch.stop)
+    whole = _whole(replicas)
+    return _merged(whole or replicas[:1], interrupted=len(whole) < replications)
 
 
-def _merged(runs: list[Ran], asked: int) -> Ran:
-    """One object of many: figures are means with intervals, everything else stays sensible."""
-    from lab import metrics
+def _until(asked: Asked, target: Target, watch: Watch) -> Ran:
+    """Run rounds of replications of the model until the figure is known as well as asked, or as many were made as may
+    be. Stopped, it has what is finished.
+    """
+    from lab.limits import REPLICATIONS_MAX
+    from lab.replicate import replications_max, seeded
+    from lab.until import until
 
-    first = runs[0]
-    figures = [{key: run.result[key] for key in first.figures} for run in runs]
+    most = min(asked.replications or REPLICATIONS_MAX, replications_max(asked.scenario))
+    started, unfinished = time.monotonic(), list[Replica]()
+    with _cores(asked, most) as cores:
+
+        def run_round(numbers: range, so_far: Outcome) -> list[Replica]:
+            on_progress = _in_rounds(watch.on_progress, numbers, so_far, started)
+            scenarios = seeded(asked.scenario, numbers)
+            replicas = cores.run(scenarios, on_done=_telling(watch), on_progress=on_progress, stop=watch.stop)
+            unfinished.extend(replica for replica in replicas if replica.ran.result["interrupted"])
+            return _whole(replicas)
+
+        replicas, outcome = until(target, most, run_round, lambda replica: replica.kept)
+    merged = _merged(replicas or unfinished[:1], interrupted=watch.stop() and not outcome.reached)
+    return replace(merged, result={**merged.result, "until": outcome.as_json()})
+
+
+def _cores(asked: Asked, runs: int) -> Any:
+    from lab.replicate import Cores
+
+    return Cores[Scenario, Replica](partial(_replica, replace(asked, until=None)), runs)
+
+
+def _replica(asked: Asked, scenario: Scenario, stop: Stop, on_progress: OnProgress = ignore) -> Replica:
+    """One replication, in whatever process."""
+    from lab.metrics import Times
+
+    ran, record = _saved(asked, scenario, on_progress, stop)
+    return Replica(ran, record.info["summary"], Times.of(record))
+
+
+def _whole(replicas: Sequence[Replica]) -> list[Replica]:
+    """Those that were not stopped before their end."""
+    return [replica for replica in replicas if not replica.ran.result["interrupted"]]
+
+
+def _merged(replicas: Sequence[Replica], *, interrupted: bool) -> Ran:
+    """One object of many: figures are put together with their intervals, everything else stays sensible."""
+    from lab import theory
+    from lab.pooling import pooled
+    from lab.precision import of_replications
+
+    if not replicas:
+        raise Interrupted("stopped before anything had happened")
+    runs = [replica.ran for replica in replicas]
+    first = runs[0].result
+    merged = pooled([replica.summary for replica in replicas], [replica.times for replica in replicas])
     result = {
-        **first.result,
-        **(metrics.with_intervals(figures) if len(runs) > 1 else figures[0]),
+        **first,
+        **merged,
+        "precision": of_replications(first["precision"], [replica.kept for replica in replicas]),
         "checks": {
             "ok": all(run.result["checks"]["ok"] for run in runs),
             "failed": sorted({name for run in runs for name in run.result["checks"]["failed"]}),
         },
-        "interrupted": len(runs) < asked or bool(first.result["interrupted"]),
+        "theory": theory.of_replications([run.result["theory"] for run in runs], merged),
+        "interrupted": interrupted,
         "wall_s": round(sum(run.result["wall_s"] for run in runs), 3),
         "replications": len(runs),
         "seeds": [run.result["seed"] for run in runs],
         "records": [run.result["record"] for run in runs],
     }
-    faults = tuple(f"seed {run.result['seed']}: {fault}" for run in runs for fault in run.faults)
-    return Ran(result, first.figures, faults)
+    return Ran(result, tuple(f"seed {run.result['seed']}: {fault}" for run in runs for fault in run.faults))
 
 
-def _in_turn(engine: str, scenarios: list[Scenario], folder: Path, watch: Watch) -> list[Ran]:
-    runs: list[Ran] = []
+def _in_turn(asked: Asked, scenarios: Sequence[Scenario], watch: Watch) -> list[Replica]:
+    """The live engine's replications, one after the other."""
+    replicas: list[Replica] = []
     for number, scenario in enumerate(scenarios, start=1):
-        runs.append(
-            run_once(engine, scenario, folder, _numbered(watch.on_progress, number, len(scenarios)), watch.stop)
-        )
-        watch.on_saved(runs[-1].result["record"])
+        on_progress = _numbered(watch.on_progress, number, len(scenarios))
+        replicas.append(_replica(asked, scenario, watch.stop, on_progress))
+        watch.on_saved(replicas[-1].ran.result["record"])
         if watch.stop():
             break
-    return runs
+    return replicas
+
+
+def _telling(watch: Watch) -> Callable[[Replica], None]:
+    return lambda replica: watch.on_saved(replica.ran.result["record"])
 
 
 def _numbered(on_progress: OnProgress, number: int, of: int) -> OnProgress:
     """The progress of one replication as that of all: tasks of the earlier ones are done."""
-
     started = time.monotonic()
 
     def told(one: Progress) -> None:
@@ -138,49 +232,11 @@ def _numbered(on_progress: OnProgress, number: int, of: int) -> OnProgress:
     return told
 
 
-def _in_parallel(scenarios: list[Scenario], folder: Path, cores: int, watch: Watch) -> list[Ran]:
-    """The model's replications in fresh processes. Results come in the order of the seeds."""
-    context = multiprocessing.get_context("spawn")  # forking a process that holds threads (numpy's, a test's) can hang
-    stopped, started = context.Event(), time.monotonic()
-    with ProcessPoolExecutor(cores, mp_context=context, initializer=_begin_child, initargs=(stopped,)) as pool:
-        asked = [pool.submit(_in_child, scenario, folder) for scenario in scenarios]
-        waiting = set(asked)
-        while waiting:
-            done, waiting = wait(waiting, timeout=LOOK_S, return_when=FIRST_COMPLETED)
-            _tell_saved(done, watch)
-            ended = len(asked) - len(waiting)
-            note = f"replication {min(ended + 1, len(asked))} of {len(asked)}"
-            watch.on_progress(Progress("sim", ended, len(asked), 0.0, time.monotonic() - started, note))
-            if watch.stop() and not stopped.is_set():
-                stopped.set()
-                waiting = {future for future in waiting if not future.cancel()}
-        return [future.result() for future in asked if not future.cancelled()]
+def _in_rounds(on_progress: OnProgress, numbers: range, so_far: Outcome, started: float) -> OnProgress:
+    """The progress of one round as that of all: what is known, what is asked, and how many runs that may take."""
 
+    def told(one: Progress) -> None:
+        done, wall_s = numbers.start + one.done, time.monotonic() - started
+        on_progress(Progress(one.engine, done, numbers.stop, 0.0, wall_s, so_far.words))
 
-def _tell_saved(done: set[Future[Ran]], watch: Watch) -> None:
-    for future in done:
-        if not future.cancelled() and future.exception() is None:
-            watch.on_saved(future.result().result["record"])
-
-
-_stopped: Event | None = None
-"""In a child: set when the parent wants it to end."""
-
-
-def _begin_child(stopped: Event) -> None:
-    """Ctrl-C reaches every process of the terminal; only the parent decides. And no child outlives it."""
-    global _stopped
-    _stopped = stopped
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _in_child(scenario: Scenario, folder: Path) -> Ran:
-    return run_once("sim", scenario, folder, ignore, lambda: _stopped is not None and _stopped.is_set())
+    return told

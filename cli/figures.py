@@ -7,7 +7,9 @@ from typing import Any
 
 from cli.compare import comparison_lines, figure, words
 from cli.engines import Ran
+from cli.precision import precision_lines
 from cli.terminal import BOLD, GREEN, NONE, RED, lasting, mebibytes, painted, table
+from cli.theory import theory_lines
 from lab.scenario import Scenario
 
 ENGINE_NAMES = {"sim": "model", "live": "live"}
@@ -28,8 +30,10 @@ def report(scenario: Scenario, ran: dict[str, Ran], compare: dict[str, Any] | No
         yield from table(rows, ("", "model", "live", ""), right=(1, 2))
         yield ""
         yield from comparison_lines(compare, ("model", "live"))
-    yield ""
+    yield from theory_lines({engine: one.result["theory"] for engine, one in ran.items()})
     for engine, one in ran.items():
+        yield ""
+        yield from precision_lines(one.result)
         yield from _verdict(engine, one)
 
 
@@ -37,7 +41,7 @@ def _seeds(result: dict[str, Any]) -> str:
     if "seeds" not in result:
         return f"seed {result['seed']}"
     seeds = f"seeds {result['seeds'][0]} to {result['seeds'][-1]}"
-    return f"{result['replications']} replications with {seeds}: means ± half of the 95 % interval"
+    return f"{result['replications']} replications with {seeds}: figures of all ± half of the 95 % interval"
 
 
 def _one(engine: str, result: dict[str, Any]) -> Iterator[str]:

@@ -10,11 +10,16 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from cli import failing
 from cli.terminal import flush_stdout, ready_streams, runs_folder, tell
+from lab.errors import UsageError
 from lab.limits import REPLICATIONS_MAX
 from lab.rules.presets import PRESETS
+
+if TYPE_CHECKING:
+    from lab.until import Target
 
 EXIT_USAGE = 2
 LATER = ("sweep", "calibrate", "up", "api")
@@ -84,9 +89,21 @@ def _add_run(commands: Commands[argparse.ArgumentParser]) -> None:
     run.add_argument(
         "--replications",
         type=_replications,
-        default=1,
         metavar="N",
-        help="run N times with seeds seed, seed+1, …: means and 95%% intervals",
+        help="run N times with seeds seed, seed+1, …: figures of all runs with 95%% intervals; with --until, the most",
+    )
+    run.add_argument(
+        "--until",
+        type=_until,
+        metavar="[FIGURE.]POINT:X%",
+        help="replicate in the model until a figure is known within X%% of itself: p99:5%%, queue_wait.mean:2%%",
+    )
+    run.add_argument(
+        "--start-up",
+        choices=("keep", "delete", "mser5"),
+        default="keep",
+        help="what becomes of the first tasks in the estimates of a steady state: they count (default), those of 20 "
+        "relaxation times are left out, or those that MSER-5 cuts off",
     )
     run.add_argument("--out", metavar="DIR", help="where records are kept (default: $MESHLAB_RUNS, else runs/)")
     run.add_argument("--quiet", action="store_true", help="show no progress")
@@ -105,11 +122,21 @@ def _add_scenario_commands(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _add_compare(commands: Commands[argparse.ArgumentParser]) -> None:
-    compare = commands.add_parser("compare", help="lay two runs of the same tasks side by side")
-    for name in ("first", "second"):
-        compare.add_argument(
-            name, metavar=f"RUN_{'A' if name == 'first' else 'B'}", help="a run's id, its beginning, or its folder"
-        )
+    compare = commands.add_parser(
+        "compare",
+        help="lay two runs of the same tasks side by side, or run two scenarios on the same tasks and draws",
+        description="Two runs of the same tasks side by side; or two scenario files (.yaml), which are run in the "
+        "model with the same seeds, tasks and draws, and compared pair by pair.",
+    )
+    for name, letter in (("first", "A"), ("second", "B")):
+        compare.add_argument(name, metavar=letter, help="a run's id, its beginning, or its folder; or a scenario file")
+    compare.add_argument(
+        "--replications",
+        type=_replications,
+        metavar="N",
+        help="pairs of runs of two scenarios, with seeds seed, seed+1, … (default: 10)",
+    )
+    compare.add_argument("--quiet", action="store_true", help="show no progress")
     _add_out(compare)
     _add_json(compare)
 
@@ -147,6 +174,15 @@ def _replications(text: str) -> int:
     if not 1 <= number <= REPLICATIONS_MAX:
         raise argparse.ArgumentTypeError(f"must be 1 to {REPLICATIONS_MAX:,}, found {number}")
     return number
+
+
+def _until(text: str) -> Target:
+    from lab.until import Target
+
+    try:
+        return Target.parse(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 class _Version(argparse.Action):

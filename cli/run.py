@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cli import failing, figures
-from cli.engines import Ran, Watch, replicated, run_once
+from cli.engines import Asked, Ran, Watch, run
 from cli.overriding import loaded
 from cli.status import StatusFile
 from cli.stopping import EXIT_INTERRUPTED, StopFlag
@@ -38,9 +38,11 @@ def command(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace, folder: Path, status: StatusFile) -> int:
+    engines = ("sim", "live") if options.engine == "both" else (options.engine,)
+    if options.until is not None and engines != ("sim",):
+        raise UsageError("--until: is for the model alone, since nobody knows how long it takes; leave --engine out")
     scenario = loaded(options.scenario, options.set, options.seed)
     _make(folder)
-    engines = ("sim", "live") if options.engine == "both" else (options.engine,)
     with StopFlag() as stop:
         stop.before_exit = lambda: status.end(
             "cancelled", EXIT_INTERRUPTED, message="stopped at once; what ran last is lost"
@@ -49,11 +51,12 @@ def _run(options: argparse.Namespace, folder: Path, status: StatusFile) -> int:
         watch = Watch(_both(meter, status.on_progress), status.add_record, stop)
         ran = {}
         for engine in engines:
-            ran[engine] = _on_engine(engine, scenario, folder, options.replications, watch)
+            asked = Asked(engine, scenario, folder, options.start_up, options.replications, options.until)
+            ran[engine] = run(asked, watch)
             meter.clear()
             if stop():
                 break
-        result = _result(engines, ran, options.replications)
+        result = _result(engines, ran)
         return _conclude(options, scenario, ran, result, status, stopped=stop())
 
 
@@ -75,29 +78,21 @@ def _both(*listeners: Callable[[Progress], None]) -> Callable[[Progress], None]:
     return told
 
 
-def _on_engine(engine: str, scenario: Scenario, folder: Path, replications: int, watch: Watch) -> Ran:
-    if replications > 1:
-        return replicated(engine, scenario, folder, replications, watch)
-    ran = run_once(engine, scenario, folder, watch.on_progress, watch.stop)
-    watch.on_saved(ran.result["record"])
-    return ran
-
-
-def _result(engines: tuple[str, ...], ran: dict[str, Ran], replications: int) -> dict[str, Any]:
+def _result(engines: tuple[str, ...], ran: dict[str, Ran]) -> dict[str, Any]:
     """The JSON object. An engine that was not reached, because the run was stopped before, is null."""
     if len(engines) == 1:
         return ran[engines[0]].result
     objects = {engine: ran[engine].result if engine in ran else None for engine in engines}
-    return {**objects, "compare": _compared(objects, replications) if len(ran) == len(engines) else None}
+    return {**objects, "compare": _compared(objects) if len(ran) == len(engines) else None}
 
 
-def _compared(objects: dict[str, Any], replications: int) -> dict[str, Any]:
-    """The first records compared; with replications the figures are those of the means."""
+def _compared(objects: dict[str, Any]) -> dict[str, Any]:
+    """The first records compared; with replications the figures are those of all runs."""
     from lab.compare import compare, side_by_side
     from lab.record import Record
 
     data = compare(*(Record.load(objects[engine]["record"]) for engine in ("sim", "live"))).data
-    if replications > 1:
+    if any("replications" in one for one in objects.values()):
         data |= side_by_side(objects["sim"], objects["live"], ("sim", "live"))
     return data
 

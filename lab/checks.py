@@ -223,7 +223,7 @@ class _Completions:
     """How often each task was completed, up to where the log has been read."""
 
     def __init__(self, tasks: int) -> None:
-        self._times = np.zeros(tasks, dtype=np.int32)
+        self._times = np.zeros(tasks, dtype=np.int16)
 
     def repeated(self, rows: _Rows) -> Mask:
         """Completions of tasks that are completed more than once."""

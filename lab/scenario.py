@@ -282,7 +282,7 @@ class Scenario(Rules):
         """A copy with the values at these dotted paths (`mesh.workers`, `faults.0.at_s`) replaced, checked anew."""
         data = copy.deepcopy(self._data)
         for path, value in values.items():
-            _put(data, path, value)
+            _put(data, path, copy.deepcopy(value))
         set_paths = [_parts(path) for path in values]
         places = {
             path: place

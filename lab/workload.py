@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import math
 from array import array
-from functools import cached_property
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from functools import cached_property, partial
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,13 @@ from lab.traces import Table
 
 Ints = npt.NDArray[np.int64]
 
+STRETCH_TASKS = 65_536
+"""A column is drawn this many tasks at a time."""
+BLOCK_TASKS = 4_096
+"""One block is drawn in some 0.1 ms."""
+BLOCKS_HELD = 64
+"""2 MB for each later attempt: enough for tasks that lie 250,000 arrivals apart."""
+
 
 class Outcome(NamedTuple):
     """What one attempt comes to: how long it works (s), whether it fails, and whether no retry can mend that."""
@@ -38,6 +46,36 @@ class Outcome(NamedTuple):
     work_s: float
     failed: bool
     permanent: bool
+
+
+class Blocks:
+    """The draws of one later attempt, a block of tasks at a time. Few tasks come so far, and those that do are near
+    each other, so the blocks asked for lately are enough; what has been dropped is drawn again, and is the same.
+    """
+
+    def __init__(self, draw: Callable[[int, int], Floats], tasks: int) -> None:
+        self._draw, self._tasks = draw, tasks
+        self._held: dict[int, array[float]] = {}
+
+    def __len__(self) -> int:
+        return self._tasks
+
+    def __getitem__(self, task: int) -> float:
+        if not 0 <= task < self._tasks:
+            raise IndexError(f"there is no task {task} among {self._tasks}")
+        number, place = divmod(task, BLOCK_TASKS)
+        block = self._held.get(number)
+        if block is None:
+            if len(self._held) >= BLOCKS_HELD:
+                del self._held[next(iter(self._held))]
+            begin = number * BLOCK_TASKS
+            drawn = self._draw(begin, min(begin + BLOCK_TASKS, self._tasks))
+            block = self._held[number] = array("d", drawn.tobytes())
+        return block[place]
+
+
+Column: TypeAlias = "array[float] | Blocks"
+"""A draw of every task, by its id."""
 
 
 class Plan:
@@ -51,21 +89,20 @@ class Plan:
         trace = _trace_of(scenario)
         times = arrival_times(scenario, trace)
         order = np.argsort(times, kind="stable")
-        self.arrival_s: Floats = _microseconds(times[order])
+        self.arrival_column = array("d", _microseconds(times[order]).tobytes())
+        """The arrivals, for those who read them one by one; `arrival_s` is the same memory."""
+        self.arrival_s: Floats = np.frombuffer(self.arrival_column)
         self.count = len(order)
         self.role, self.priority = _deal(scenario, self.count)
         self._traced_service: Floats | None = None
         if trace is not None:
             self._take_from(trace, order)
-        self._columns: dict[tuple[str, int], array[float]] = {}
+        # Of a million tasks a column of numbers is 8 MB, of small ones 1 MB.
+        self.role, self.priority = self.role.astype(np.int8), self.priority.astype(np.int8)
+        self._columns: dict[tuple[str, int], Column] = {}
         self._failing: dict[int, bytes] = {}
 
     # -- what a task is --
-
-    @cached_property
-    def arrival_column(self) -> array[float]:
-        """The arrivals, for those who read them one by one."""
-        return array("d", self.arrival_s.tobytes())
 
     @cached_property
     def queue(self) -> array[int]:
@@ -113,7 +150,7 @@ class Plan:
             self.scenario.faults or rules.retry.timeout_s is not None or any(role.permanent_share for role in roles)
         )
 
-    def columns(self, attempt: int) -> tuple[array[float], bytes]:
+    def columns(self, attempt: int) -> tuple[Column, bytes]:
         """(how long, whether it fails: 1 or 0) attempt number `attempt` of each task works if nothing interferes."""
         return self.column("service", attempt), self._fails(attempt)
 
@@ -127,11 +164,11 @@ class Plan:
 
     def _fails(self, attempt: int) -> bytes:
         if attempt not in self._failing:
-            by_role = [1.0 if attempt <= role.fail_first else role.failure_rate for role in self._roles]
-            rate = np.array(by_role)[self.role] if any(by_role) else None
+            by_role = np.array([1.0 if attempt <= role.fail_first else role.failure_rate for role in self._roles])
             failing = np.zeros(self.count, dtype=bool)
-            if rate is not None:
-                failing = (rate >= 1.0) | (self._uniforms("fails", attempt) < rate)
+            for begin, end in self._stretches() if by_role.any() else ():
+                rate = by_role[self.role[begin:end]]
+                failing[begin:end] = (rate >= 1.0) | (self._uniforms("fails", attempt, begin, end) < rate)
             self._failing[attempt] = failing.tobytes()
         return self._failing[attempt]
 
@@ -173,12 +210,19 @@ class Plan:
         """The draw for the jitter of the backoff after that attempt."""
         return self._roll("jitter", task, attempt)
 
-    def column(self, purpose: str, attempt: int) -> array[float]:
-        """One draw of every task at once: service times ("service") or raw uniforms (any other purpose)."""
+    def column(self, purpose: str, attempt: int) -> Column:
+        """One draw of every task: service times ("service") or raw uniforms (any other purpose). An array; for later
+        attempts of very many tasks something that is indexed like one.
+        """
         key = (purpose, attempt)
         if key not in self._columns:
-            drawn = self._service_column(attempt) if purpose == "service" else self._uniforms(purpose, attempt)
-            self._columns[key] = array("d", drawn.tobytes())
+            draw = self._services if purpose == "service" else partial(self._uniforms, purpose)
+            column: Column = Blocks(partial(draw, attempt), self.count)
+            if attempt == 1 or self.count <= BLOCKS_HELD * BLOCK_TASKS:
+                column = array("d", bytes(8 * self.count))
+                for begin, end in self._stretches():
+                    np.frombuffer(column)[begin:end] = draw(attempt, begin, end)
+            self._columns[key] = column
         return self._columns[key]
 
     def _roll(self, purpose: str, task: int, attempt: int) -> float:
@@ -187,16 +231,22 @@ class Plan:
             return self.column(purpose, 1)[task]
         return draws.uniform(draws.stream(self.seed, purpose, attempt), task)
 
-    def _uniforms(self, purpose: str, attempt: int) -> Floats:
-        return draws.uniforms(draws.stream(self.seed, purpose, attempt), self.count)
+    def _stretches(self) -> Iterator[tuple[int, int]]:
+        """(begin, end) of the tasks that are drawn at once: intermediate results are then small."""
+        return ((begin, min(begin + STRETCH_TASKS, self.count)) for begin in range(0, self.count, STRETCH_TASKS))
 
-    def _service_column(self, attempt: int) -> Floats:
+    def _uniforms(self, purpose: str, attempt: int, begin: int, end: int) -> Floats:
+        """The draws of tasks `begin` to `end`."""
+        return draws.uniforms(draws.stream(self.seed, purpose, attempt), end - begin, begin)
+
+    def _services(self, attempt: int, begin: int, end: int) -> Floats:
+        """The service times (s) of tasks `begin` to `end`."""
         if self._traced_service is not None:
-            return self._traced_service
-        u = self._uniforms("service", attempt)
-        times = np.empty(self.count)
+            return self._traced_service[begin:end]
+        u = self._uniforms("service", attempt, begin, end)
+        times = np.empty(end - begin)
         for index, role in enumerate(self._roles):
-            mine = self.role == index
+            mine = self.role[begin:end] == index
             times[mine] = service_times(role.service, u[mine], self._empirical.get(index))
         return _microseconds(times)
 

@@ -21,6 +21,8 @@ from simpy.events import NORMAL, URGENT, Event
 from lab.rules.lease import LeaseRules
 
 NEVER = math.inf
+OVER = object()
+"""What a run ends with when the model has come to its end, rather than what somebody waited for."""
 EVENTS_AT_A_TIME = 1_000_000
 
 
@@ -114,11 +116,18 @@ class Clock(simpy.Environment):
         self._next_feed_s, self._feed = first_s, function
 
     def stop(self) -> None:
-        """End the run after the event that is happening now."""
+        """The model has come to its end: so does the run, after the event that is happening now, unless it is to go
+        on until something else.
+        """
         event = Event(self)
-        event._ok, event._value = True, None
+        event._ok, event._value = True, OVER
         event.callbacks = [StopSimulation.callback]
         self.schedule(event, URGENT)
+
+    @property
+    def next_s(self) -> float:
+        """When the next event on the clock happens, arrivals not counted; NEVER if there is none."""
+        return self._queue[0][0] if self._queue else NEVER
 
     @property
     def idle(self) -> bool:
@@ -166,22 +175,32 @@ class Clock(simpy.Environment):
         return min(super().peek(), self._next_feed_s)
 
     def run(self, until: float | Event | None = None) -> Any:
-        """Let time pass until a moment, an event, or the end, as SimPy does. Returns the event's value."""
+        """Let time pass until a moment, an event, or the end of the model. Returns the event's value.
+
+        Until a moment or an event it goes on past the model's end, as SimPy does. Raises RuntimeError if the event can
+        no longer happen.
+        """
         wanted = self._wanted(until)
         if wanted is not None:
             if wanted.processed:
                 return wanted.value
             wanted.callbacks.append(StopSimulation.callback)
-        try:
-            while self.peek() < NEVER:
+        while self.peek() < NEVER:
+            try:
                 self.advance(EVENTS_AT_A_TIME)
-        except StopSimulation as stop:
-            return stop.args[0]
-        except EmptySchedule:
-            pass
+            except StopSimulation as stop:
+                if stop.args[0] is not OVER:
+                    return stop.args[0]
+                if wanted is None or self._only_ticks():
+                    break
+            except EmptySchedule:
+                break
         if wanted is not None and not wanted.triggered:
             raise RuntimeError(f"nothing is left to happen, and {until} did not")
         return None
+
+    def _only_ticks(self) -> bool:
+        return self._next_feed_s == NEVER and all(isinstance(entry[3], Tick) for entry in self._queue)
 
     def _wanted(self, until: float | Event | None) -> Event | None:
         if until is None or isinstance(until, Event):

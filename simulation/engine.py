@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pandas as pd
 from simpy.core import EmptySchedule, StopSimulation
@@ -33,13 +33,22 @@ EVENTS_PER_LOOK = 50_000
 """How many events pass between two looks at the wall clock (progress, cancel): a few hundredths of a second."""
 
 
-def simulate(scenario: Scenario, *, on_progress: OnProgress = ignore, stop: Stop = never) -> Record:
+def simulate(
+    scenario: Scenario,
+    *,
+    on_progress: OnProgress = ignore,
+    stop: Stop = never,
+    extend: Callable[[Model], object] | None = None,
+) -> Record:
     """The record of `scenario` in the model. The same scenario and seed give the same record in any process.
 
     `on_progress` is called a few times a second; when `stop` returns True the run ends early and its record says so.
+    `extend` gets the model before anything has happened, and may add SimPy processes of its own (docs/EXTENDING.md).
     """
     started_at, started = records.now(), time.perf_counter()
     model = Model(Plan(scenario))
+    if extend is not None:
+        extend(model)
     interrupted = model.run(on_progress, stop)
     facts = {
         "interrupted": interrupted,
@@ -49,12 +58,14 @@ def simulate(scenario: Scenario, *, on_progress: OnProgress = ignore, stop: Stop
         "utilisation": model.machinery.utilisation(model.clock.now),
     }
     on_step = noting(on_progress, model.progress(time.perf_counter() - started))
+    plan, moves, samples, events = model.plan, model.moves(), model.health.samples.frame(), list(model.events())
+    del model  # its lists of tasks need not lie beside the record
     record = records.assemble(
-        model.plan,
+        plan,
         "sim",
-        model.moves(),
-        model.health.samples.frame(),
-        model.events(),
+        moves,
+        samples,
+        events,
         run_id=records.new_run_id(scenario, "sim", started_at, records.nonce()),
         started_at=started_at,
         wall_s=time.perf_counter() - started,
@@ -83,7 +94,8 @@ class Model:
         self.faults = Faults(self.clock, plan, self.store, self.queues, self.fleet, self.leases, self.producer)
         self.health = Health(self.clock, plan, self.store, self.queues, self.fleet, self.producer)
         if express.is_clear(plan, self.profile):
-            express.lay(self.clock, plan, self.store, self.queues, self.fleet, self.producer)
+            lane = (self.clock, plan, self.store, self.queues, self.fleet, self.producer)
+            self.faults.before_strike = express.lay(*lane)
         self.stalled = False
         self._patience_s = patience_s(rules)
         self.clock.every(rules.health.report_s, self._look_for_a_stall)
@@ -123,7 +135,7 @@ class Model:
         """When nothing has moved for longer than any rule could take to move it, and nothing is to come, it is over."""
         last_s = self.store.moved_at_s or float(self.plan.arrival_s[-1])
         if self.clock.now >= last_s + self._patience_s and self.clock.idle:
-            self.stalled = True
+            self.stalled = self.store.ended != self.store.stop_when
             self.clock.stop()
 
     def progress(self, wall_s: float) -> Progress:

@@ -3,12 +3,14 @@
 `Fleet` and `Producer` ask at every turn whether a worker is frozen, the store is away, memory is held, a machine costs
 time, a client has left. In a scenario in which none of that can happen (`is_clear`), the same steps are taken here
 without asking: the same rulebook, the same queues, the same log. Whatever is not as expected after all (a process that
-a user has added may do anything) goes the long way. A test demands the same record of both ways
-(tests/simulation/test_express.py); it is worth 1.6 times the speed (docs/decisions/003).
+a user has added may cancel tasks) goes the long way, and everything does from the first fault that is struck. A test
+demands the same record of both ways (tests/simulation/test_express.py); it is worth 1.6 times the speed
+(docs/decisions/003).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from heapq import heappush
 
 from simpy.events import NORMAL
@@ -43,8 +45,8 @@ def is_clear(plan: Plan, profile: Profile) -> bool:
     )
 
 
-def lay(clock: Clock, plan: Plan, store: Store, queues: Queues, fleet: Fleet, producer: Producer) -> None:
-    """Take over the arrivals of a producer and the slots of a fleet.
+def lay(clock: Clock, plan: Plan, store: Store, queues: Queues, fleet: Fleet, producer: Producer) -> Callable[[], None]:
+    """Take over the arrivals of a producer and the slots of a fleet. Returns how to give them back.
 
     Closures rather than methods: what they share is looked up some ten times a task, and a variable is found faster
     than an attribute.
@@ -100,5 +102,16 @@ def lay(clock: Clock, plan: Plan, store: Store, queues: Queues, fleet: Fleet, pr
             worker.busy -= 1
             idle.append(slot)
 
+    def leave() -> None:
+        """From now on everything goes the long way."""
+        if fleet.when_done is when_done:
+            fleet.when_done = (fleet.work_done,)
+            for slot in (slot for worker in fleet.workers for slot in worker.slots):
+                if slot.callbacks is when_done:
+                    slot.callbacks = fleet.when_done
+            if producer.arrived < count:
+                clock.feed(arrival_s[producer.arrived], producer.arrive)
+
     fleet.when_done = when_done = (done,)
     clock.feed(arrival_s[0], arrive)
+    return leave

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 from lab.faults import (
@@ -47,6 +48,8 @@ class Faults:
         self._fleet, self._leases, self._producer = fleet, leases, producer
         self._rules = plan.scenario.rules
         self._redis_up_at_s = 0.0
+        self.before_strike: Callable[[], None] = lambda: None
+        """Told of every fault: whoever takes a short way that no fault can cross leaves it."""
         faults = plan.scenario.faults
         for fault in faults:
             clock.call_after(fault.at_s, self.strike, fault)
@@ -60,6 +63,7 @@ class Faults:
         """Strike now, whatever the fault's own moment. A process that a user has added may do so too, with what hits
         workers and servers; faults that hold for a window must stand in the scenario.
         """
+        self.before_strike()
         self._store.note("fault", detail=told(fault))
         match fault:
             case KillWorker():
@@ -122,10 +126,13 @@ class Faults:
                 self._leases.abandon(slot, self._clock.now)
 
     def _be_heard_of(self, worker: Worker) -> None:
+        was_hindered = worker.hindered
         worker.review()
-        if not worker.hindered:
+        if worker.hindered:
+            return
+        if was_hindered:
             self._leases.heard_of(worker)
-            self._fleet.resume(worker)
+        self._fleet.resume(worker)
 
     def _stop(self, worker: Worker) -> None:
         """SIGTERM: claim nothing more; finish within the grace or hand back; the published way just drops it all."""

@@ -6,13 +6,13 @@ The way of one task through here: `dispatch` → `_claim` → `work_done` → `_
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 from lab.limits import ATTEMPTS_MAX
 from lab.profile import Profile
 from lab.rules import retry
 from lab.rules.tasks import State
-from lab.workload import Plan
+from lab.workload import Column, Plan
 from simulation.automaton import CLAIMED, DUE, FAILED, FAILED_FOR_GOOD, SUCCEEDED
 from simulation.clock import Clock
 from simulation.deadlines import Deadlines
@@ -45,8 +45,8 @@ class Fleet:
         self._always_retries = self._rules.retry.budget is None and not any(role.permanent_share for role in roles)
         self._front = self._rules.retry.position == "front"
         self._plain = plan.plain and not self.deadlines.in_vain
-        self.planned: list[tuple[Sequence[float], bytes] | None] = [None] * (ATTEMPTS_MAX + 2)
-        self._holds_memory = any(plan.memory_bytes) or profile.memory.garbage_per_task_mib > 0
+        self.planned: list[tuple[Column, bytes] | None] = [None] * (ATTEMPTS_MAX + 2)
+        self._holds_memory = any(role.memory_mib for role in roles) or profile.memory.garbage_per_task_mib > 0
         self._burns = any(role.cpu_share for role in roles)
         self._returning: Line[tuple[int, int]] | None = machinery.line(
             machinery.reaper, [profile.due], self._return_all
@@ -192,7 +192,7 @@ class Fleet:
         slot.permanent = outcome.permanent
         return outcome.work_s
 
-    def look_up(self, attempt: int) -> tuple[Sequence[float], bytes]:
+    def look_up(self, attempt: int) -> tuple[Column, bytes]:
         """By task: how long (s) attempt number `attempt` works and whether it fails (1 or 0)."""
         self.planned[attempt] = columns = self._plan.columns(attempt)
         return columns
@@ -222,8 +222,12 @@ class Fleet:
             worker.settling.add((slot,))
 
     def _settle_all(self, slots: list[Slot]) -> None:
+        """The verdicts of a batch; only then are its slots given new tasks, which are claimed as one batch again."""
+        self._dispatching = True
         for slot in slots:
             self._settle(slot)
+        self._dispatching = False
+        self.dispatch()
 
     def _settle(self, slot: Slot) -> None:
         """The verdict; a retry waits in its slot or in the schedule, as the rule says."""

@@ -49,6 +49,7 @@ class Leases:
 
     def heard_of(self, worker: Worker) -> None:
         """A worker's heartbeats go on: what it holds it holds again."""
+        worker.woke_at_s = self._clock.now
         for left in self._silent.pop(worker, ()):
             left.renewed = True
 

@@ -64,10 +64,19 @@ class Line(Planned, Generic[Item]):
         self._reached = 0
 
     def add(self, items: Iterable[Item]) -> None:
-        """These want to go through: at once if nothing is under way, else with the next batch."""
+        """These want to go through: at once if nothing is under way, else with the next batch.
+
+        At once means together with all others of this very moment.
+        """
+        begun = bool(self._batch or self._waiting)
         self._waiting.extend(items)
-        if not self._batch:
+        if begun:
+            return
+        if self._clock.next_s > self._clock.now:
             self._begin()
+        else:
+            self.callbacks = _BEGIN
+            self._clock.put(self, self._clock.now)
 
     def _begin(self) -> None:
         self._batch, self._waiting = self._waiting[:LIVE_BATCH_TASKS_MAX], self._waiting[LIVE_BATCH_TASKS_MAX:]
@@ -88,7 +97,7 @@ class Line(Planned, Generic[Item]):
         self._clock.put(self, served_s + wait_s)
 
 
-_PASS = (Line._pass,)
+_BEGIN, _PASS = (Line._begin,), (Line._pass,)
 
 
 class Machinery:

@@ -75,6 +75,8 @@ class Worker:
         """Whether it can do nothing now: dead, frozen, or cut off from the store."""
         self.closed_since_s = 0.0
         self.reported_at_s = now_s
+        self.woke_at_s = now_s
+        """When it could last do something again after it could not: its heart beats at once then."""
         self.cpu = 0.0
         self.retry_tokens = 0.0
         self.intake: Line[Slot] | None = None
@@ -105,5 +107,5 @@ class Worker:
         """Until when a claim is held if the worker's heartbeats end at a moment: its last renewal plus the lease."""
         every_s = lease.renew_every_s(rules)
         beats = int((silent_from_s - self.started_at_s) / every_s)
-        lapses_s = max(slot.claimed_at_s, self.started_at_s + beats * every_s) + rules.length_s
+        lapses_s = max(slot.claimed_at_s, self.woke_at_s, self.started_at_s + beats * every_s) + rules.length_s
         return max(lapses_s, slot.sleeps_until_s)

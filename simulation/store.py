@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from lab.moves import Moves, round_to_microseconds
 from lab.record import EventRow
@@ -156,10 +158,16 @@ class Store:
         return Moves(
             np.asarray(self._task),
             round_to_microseconds(np.asarray(self._at_s)),
-            np.asarray(self._step),
-            np.asarray(self._worker),
+            _narrow(self._step, len(self.automaton.rows)),
+            _narrow(self._worker, len(self.workers)),
             self.automaton.rows,
             self.workers,
             np.asarray(self._delay_row),
             np.asarray(self._delay_s),
         )
+
+
+def _narrow(numbers: array[int], different: int) -> npt.NDArray[np.signedinteger[Any]]:
+    """The same numbers, which are less than `different`, in half the memory if they fit."""
+    wide = np.asarray(numbers)
+    return wide.astype(np.int16) if different <= 1 << 15 else wide

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import live_backend
 import simulation
+from lab import replicate
+from lab.metrics import Times
 from lab.outcome import judge
 from lab.record import Record
 from lab.scenario import Scenario
@@ -18,7 +22,7 @@ from lab.scenario import Scenario
 Meshlab = Callable[..., Any]
 KEYS = {
     "run_id", "engine", "scenario", "seed", "tasks", "throughput_per_s", "makespan_s", "latency_s", "queue_wait_s",
-    "by_queue", "rss_bytes", "backpressure", "checks", "wall_s", "record",
+    "by_queue", "rss_bytes", "backpressure", "checks", "wall_s", "record", "precision",
 }  # fmt: skip
 
 
@@ -93,6 +97,9 @@ def test_set_and_seed_change_the_run_and_the_last_word_wins(meshlab: Meshlab) ->
         (["--seed", "-1"], "--seed -1: must be greater than or equal to 0"),
         (["--seed", "one"], "invalid int value: 'one'"),
         (["--replications", "0"], "must be 1 to 10,000"),
+        (["--until", "p99"], "'p99' is no [FIGURE.]POINT:X%, as in p99:5%, mean:2% or queue_wait.p99:5%"),
+        (["--until", "p99:5%", "--engine", "live"], "--until: is for the model alone"),
+        (["--start-up", "guess"], "invalid choice: 'guess'"),
         (["--engine", "dream"], "invalid choice: 'dream'"),
         (["--frobnicate"], "unrecognized arguments"),
     ],
@@ -183,16 +190,18 @@ def test_live_alone_runs_live_alone(meshlab: Meshlab, fake_live: list[Scenario])
 # ---- replications ----------------------------------------------------------------------------------------------------
 
 
-def test_replications_give_means_with_intervals(meshlab: Meshlab) -> None:
+def test_replications_give_the_figures_of_all_with_intervals(meshlab: Meshlab) -> None:
     singles = [meshlab("run", "quick.yaml", "--json", "--seed", str(seed)).json for seed in (7, 8, 9)]
     answer = meshlab("run", "quick.yaml", "--json", "--replications", "3")
     assert answer.status == 0
     got = answer.json
     assert (got["seed"], got["seeds"], got["replications"], len(got["records"])) == (7, [7, 8, 9], 3, 3)
-    mean = sum(one["latency_s"]["p95"] for one in singles) / 3
-    assert got["latency_s"]["p95"] == pytest.approx(mean)
-    low, high = got["latency_s"]["p95_ci95"]
+    mean = sum(one["latency_s"]["mean"] for one in singles) / 3
+    assert got["latency_s"]["mean"] == pytest.approx(mean)
+    low, high = got["latency_s"]["mean_ci95"]
     assert low < mean < high
+    everyone = np.concatenate([Times.of(Record.load(folder)).values("latency_s") for folder in got["records"]])
+    assert got["latency_s"]["p95"] == pytest.approx(np.quantile(everyone, 0.95))  # no mean of the runs' own
     assert got["throughput_per_s_ci95"][0] < got["throughput_per_s"]
     assert got["checks"] == {"ok": True, "failed": []}
     assert got["record"] == got["records"][0]
@@ -201,7 +210,7 @@ def test_replications_give_means_with_intervals(meshlab: Meshlab) -> None:
     ]
 
 
-def test_replications_of_both_compare_the_means(meshlab: Meshlab, fake_live: list[Scenario]) -> None:
+def test_replications_of_both_compare_all_runs(meshlab: Meshlab, fake_live: list[Scenario]) -> None:
     got = meshlab("run", "quick.yaml", "--json", "--engine", "both", "--replications", "2").json
     assert [scenario.seed for scenario in fake_live] == [7, 8]
     compared = got["compare"]["latency_s"]["p50"]
@@ -215,6 +224,94 @@ def test_people_are_told_the_seeds_of_replications(meshlab: Meshlab, fake_live: 
     answer = meshlab("run", "quick.yaml", "--engine", "live", "--replications", "2")
     assert "2 replications with seeds 7 to 8" in answer.out
     assert "±" in answer.out
+
+
+# ---- precision -------------------------------------------------------------------------------------------------------
+
+STEADY = ("--set", "workload.arrivals={kind: poisson, rate_per_s: 16, count: 400}")
+
+
+@pytest.fixture
+def one_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replications in this process: on a machine of one core there is no other."""
+    monkeypatch.setattr(replicate, "core_count", lambda: 1)
+
+
+def test_it_runs_until_the_figure_is_known(meshlab: Meshlab, one_core: None) -> None:
+    got = meshlab("run", "quick.yaml", "--until", "mean:10%", "--json").json
+    until = got["until"]
+    assert (until["figure"], until["asked"], until["reached"]) == ("latency_s.mean", 0.1, True)
+    assert until["replications"] == got["replications"] == len(got["records"]) >= 10
+    assert until["half_width"] <= 0.1
+    low, high = got["latency_s"]["mean_ci95"]
+    assert until["half_width"] == pytest.approx((high - low) / 2 / got["latency_s"]["mean"], abs=1e-6)
+    assert got["seeds"] == list(range(7, 7 + got["replications"]))
+    assert not got["interrupted"]
+
+
+def test_the_most_replications_may_not_be_enough(meshlab: Meshlab, one_core: None) -> None:
+    answer = meshlab("run", "quick.yaml", "--until", "queue_wait.p99:0.1%", "--replications", "11", "--json")
+    assert answer.status == 0
+    assert (answer.json["until"]["reached"], answer.json["until"]["replications"]) == (False, 11)
+    human = meshlab("run", "quick.yaml", "--until", "queue_wait.p99:0.1%", "--replications", "11")
+    assert "after 11 replications: 0.1 % was asked and not reached" in human.out
+
+
+def test_ctrl_c_keeps_the_replications_that_are_done(
+    meshlab: Meshlab, one_core: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, seeds = simulation.simulate, list[int]()
+
+    def stopped_at_the_third(scenario: Scenario, **watch: Any) -> Record:
+        seeds.append(scenario.seed)
+        record = real(scenario, **watch)
+        if len(seeds) == 3:
+            signal.raise_signal(signal.SIGINT)
+            record.info["interrupted"] = True
+        return record
+
+    monkeypatch.setattr(simulation, "simulate", stopped_at_the_third)
+    answer = meshlab("run", "quick.yaml", "--until", "mean:0.1%", "--json")
+    assert answer.status == 130
+    assert (answer.json["seeds"], answer.json["interrupted"]) == ([7, 8], True)
+    assert (answer.json["until"]["reached"], answer.json["until"]["replications"]) == (False, 2)
+    assert seeds == [7, 8, 9]
+
+
+def test_a_steady_run_says_how_well_it_knows_its_figures(meshlab: Meshlab) -> None:
+    got = meshlab("run", "quick.yaml", *STEADY, "--json").json["precision"]
+    assert (got["question"], got["batches"]) == ("steady state", 20)
+    low, high = got["queue_wait_s"]["mean_ci95"]
+    assert low < got["queue_wait_s"]["mean"] < high
+    out = meshlab("run", "quick.yaml", *STEADY).out
+    for words in (
+        "mean queue wait",
+        "(95 %: ",
+        "from 20 batches of the run",
+        "relaxation times long",
+        "start: nothing",
+    ):
+        assert words in out
+
+
+def test_a_burst_says_that_replications_are_its_sample(meshlab: Meshlab) -> None:
+    assert "replications are its sample" in meshlab("run", "quick.yaml").out
+
+
+def test_the_start_may_be_left_out(meshlab: Meshlab, here: Path, one_core: None) -> None:
+    got = meshlab("run", "quick.yaml", *STEADY, "--start-up", "delete", "--json").json
+    deleted = got["precision"]["start_up"]["deleted_tasks"]
+    times = Times.of(Record.load(got["record"]))
+    assert 0 < deleted < 400
+    assert got["precision"]["queue_wait_s"]["mean"] == pytest.approx(times.queue_wait_s[deleted:].mean())
+    assert got["queue_wait_s"]["mean"] == pytest.approx(times.queue_wait_s.mean())  # the figures are of all tasks
+    twice = meshlab("run", "quick.yaml", *STEADY, "--start-up", "delete", "--replications", "2", "--json").json
+    kept = [Times.of(Record.load(folder)).queue_wait_s[deleted:] for folder in twice["records"]]
+    assert twice["precision"]["replications"] == 2
+    assert twice["precision"]["queue_wait_s"]["mean"] == pytest.approx(np.concatenate(kept).mean(), rel=0.02)
+
+
+# ---- replications that go wrong --------------------------------------------------------------------------------------
 
 
 def test_one_bad_replication_spoils_the_verdict(

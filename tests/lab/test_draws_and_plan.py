@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab import draws
+from lab import draws, workload
 from lab.arrivals import arrival_times
 from lab.distributions import service_times
 from lab.scenario import Scenario
@@ -332,3 +332,23 @@ def test_slow_service_stretches_what_starts_in_its_window(scenario: Scenario) ->
     factors = {9.999: 1, 10.0: 3, 15.0: 6, 19.999: 6, 20.0: 2, 25.0: 1}
     for start, factor in factors.items():
         assert plan.outcome(0, 1, start, 0).work_s == pytest.approx(base * factor)
+
+
+def test_blocks_of_draws_are_the_whole_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of very many tasks later attempts are drawn in blocks, dropped and drawn again: the numbers stay the same."""
+    count = 1_000
+    scenario = Scenario.parse(
+        f"{{name: x, workload: {{arrivals: {{kind: burst, count: {count}}}, roles: "
+        "{A: {service: {dist: exponential, mean_s: 1}}, B: {service: {dist: constant, mean_s: 2}}}}}"
+    )
+    whole = Plan(scenario).column("service", 2)
+    monkeypatch.setattr(workload, "BLOCK_TASKS", 64)
+    monkeypatch.setattr(workload, "BLOCKS_HELD", 2)
+    blocks = Plan(scenario).column("service", 2)
+    assert isinstance(blocks, workload.Blocks)
+    there_and_back = [*range(count), *reversed(range(count))]
+    assert [blocks[task] for task in there_and_back] == [whole[task] for task in there_and_back]
+    assert len(blocks) == count
+    for task in (-1, count):
+        with pytest.raises(IndexError, match="no task"):
+            blocks[task]

@@ -125,3 +125,10 @@ def test_the_schema_is_a_json_schema_and_takes_what_the_loader_takes(scenario: S
 def test_every_shipped_scenario_is_in_order_and_states_its_claim(path: Path) -> None:
     assert Scenario.load(path).name
     assert path.read_text(encoding="utf-8").startswith("# ")
+
+
+def test_an_override_leaves_the_callers_values_alone() -> None:
+    """A value that is laid in and then changed by a deeper path is a copy: the caller may use it again."""
+    mesh = {"workers": 2, "slots": 3}
+    scenario = Scenario.parse(MINIMAL).override({"mesh": mesh, "mesh.slots": 7})
+    assert (scenario.mesh.slots, mesh["slots"]) == (7, 3)
