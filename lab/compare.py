@@ -59,8 +59,7 @@ def compare(first: Record, second: Record) -> Comparison:
     Raises UsageError where the tasks are not the same ones (other arrivals, roles or priorities), since then nothing
     can be paired.
     """
-    columns = ["id", "role", "priority", "arrival_s"]
-    if not first.tasks[columns].astype(str).equals(second.tasks[columns].astype(str)):
+    if not _same_tasks(first.tasks, second.tasks):
         raise UsageError(
             f"{first.info['run_id']} and {second.info['run_id']} ran different tasks; "
             "compare runs of one scenario and seed"
@@ -71,9 +70,17 @@ def compare(first: Record, second: Record) -> Comparison:
     return Comparison(first, second, labels, data)
 
 
+def _same_tasks(first: pd.DataFrame, second: pd.DataFrame) -> bool:
+    """As many tasks, arriving at the same moments, with the same roles and priorities."""
+    if len(first) != len(second):
+        return False
+    alike = all(np.array_equal(first[name], second[name]) for name in ("id", "priority", "arrival_s"))
+    return alike and np.array_equal(first["role"].astype(str), second["role"].astype(str))
+
+
 def side_by_side(first: dict[str, Any], second: dict[str, Any], labels: tuple[str, str]) -> dict[str, Any]:
-    """The headline figures of two summaries, or of the means of several, each with the first's error against the
-    second.
+    """The headline figures of two summaries, or of the pooled ones of several runs, each with the first's error against
+    the second.
     """
     data: dict[str, Any] = {}
     for path in FIGURES:

@@ -15,11 +15,15 @@ YAML_DEPTH_MAX: Final = 32
 NAME_CHARS_MAX: Final = 80
 ROLES_MAX: Final = 100
 FAULTS_MAX: Final = 1_000
+REDRIVES_MAX: Final = 300
+"""Each allows ATTEMPTS_MAX more: 301 · 101 = 30,401 attempts of a task, which fit the two bytes that a record has."""
 STEPS_MAX: Final = 10_000
 TRACE_BYTES_MAX: Final = 256 * MIB
 
-# Size of a run: the plan and the record are held in memory, at roughly 1 KB a task.
+# Size of a run: the plan and the record are held in memory, at roughly 300 bytes a task (benchmarks/memory.py).
 TASKS_MAX: Final = 5_000_000
+SAMPLES_MAX: Final = 500_000
+"""Rows of samples that the model keeps (some 50 bytes each): past them every second report is dropped."""
 RUN_S_MAX: Final = 10 * 366 * 86_400.0
 RATE_PER_S_MAX: Final = 1e6
 SERVICE_S_MAX: Final = 30 * 86_400.0
@@ -41,6 +45,8 @@ WAKE_POLL_S: Final = 0.25
 """An idle worker looks at the queues this often even if no wake-up call reached it (Redis pub/sub may lose one)."""
 RETRY_POLL_S: Final = 0.01
 """How late a due retry may be noticed; also the producer's finest grain of arrival times."""
+LEFT_POLL_S: Final = 0.05
+"""How late it may be noticed that a client has left. Its task cannot be claimed meanwhile: the claim asks too."""
 RECONNECT_S_MIN: Final = 0.05
 RECONNECT_S_MAX: Final = 1.0
 SERVER_AWAY_S_MAX: Final = 60.0

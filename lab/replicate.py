@@ -176,8 +176,14 @@ class Cores(Generic[Item, Result]):
         watched = _watched(len(items), on_progress)
         if self._pool is None:
             return list(self._in_turn(items, on_done, watched, stop))
-        asked = [self._pool.submit(_in_child, self._work, item) for item in items]
-        self._wait(asked, on_done, watched, stop)
+        try:
+            asked = [self._pool.submit(_in_child, self._work, item) for item in items]
+            self._wait(asked, on_done, watched, stop)
+        except BrokenProcessPool as error:
+            raise Unavailable(
+                "a process that made some of the runs was ended from outside, most likely for want of memory; "
+                "give the runs fewer tasks"
+            ) from error
         return [future.result() for future in asked if not future.cancelled()]
 
     def _in_turn(
@@ -203,7 +209,7 @@ class Cores(Generic[Item, Result]):
         while waiting:
             done, waiting = wait(waiting, timeout=LOOK_S, return_when=FIRST_COMPLETED)
             for future in done:
-                on_done(_result(future))
+                on_done(future.result())
             watched(len(asked) - len(waiting))
             if stop() and not self._stopped.is_set():
                 self._stopped.set()
@@ -217,16 +223,6 @@ def _demand_portable(work: Callable[..., Any]) -> None:
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise UsageError(
             f"{error}: other processes find a function by its name in a module; define it there, or use cores=1"
-        ) from error
-
-
-def _result(future: Future[Result]) -> Result:
-    try:
-        return future.result()
-    except BrokenProcessPool as error:
-        raise Unavailable(
-            "a process that ran a replication was ended from outside, most likely for want of memory; "
-            "give the runs fewer tasks"
         ) from error
 
 

@@ -2,8 +2,8 @@
 
 Replications come in rounds. After each round the interval is looked at, and the run ends when half of its width is
 within the asked share of the figure. Who looks after every run stops too often at a lucky one, so rounds grow by at
-least a quarter; that, and at least ten replications before the first look, keeps the coverage near its nominal value
-(Law, Simulation Modeling and Analysis, section 9.4.1, asks for ten and for shares of at most 15 %).
+least a quarter, and ten replications come before the first look (Law, Simulation Modeling and Analysis, section 9.4.1).
+What is left of that bias is two or three points of coverage: see docs/STATISTICS.md.
 """
 
 from __future__ import annotations

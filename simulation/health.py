@@ -26,15 +26,18 @@ class Health:
         clock.every(self._rules.report_s, self._report)
 
     def _report(self) -> None:
+        kept = self.samples.begin()
         for worker in self._fleet.workers:
             if not worker.hindered:
                 worker.reported_at_s = self._clock.now
                 rss_bytes = worker.memory.rss_bytes
                 self._review_gate(worker, rss_bytes)
-                row = (rss_bytes, worker.cpu, worker.busy, worker.gate_open)
-                self.samples.of_worker(self._clock.now, worker.name, *row)
-        counts = (self._fleet.active, *self._queues.depths(), self._store.retrying, self._producer.holding)
-        self.samples.of_queues(self._clock.now, *counts)
+                if kept:
+                    row = (rss_bytes, worker.cpu, worker.busy, worker.gate_open)
+                    self.samples.of_worker(self._clock.now, worker.name, *row)
+        if kept:
+            counts = (self._fleet.active, *self._queues.depths(), self._store.retrying, self._producer.holding)
+            self.samples.of_queues(self._clock.now, *counts)
         self._producer.review(self._closed_workers())
 
     def _review_gate(self, worker: Worker, rss_bytes: float) -> None:

@@ -3,26 +3,49 @@
 from __future__ import annotations
 
 from array import array
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from lab.limits import SAMPLES_MAX
 from lab.record import SampleRow
+
+COUNTS = 5
+"""The last so many columns of a sample: tasks in each queue, in RETRY_WAIT, and held."""
 
 
 class Samples:
-    """Rows of `lab.record.SampleRow`, collected while the model runs."""
+    """Rows of `lab.record.SampleRow`, collected report by report.
+
+    A run may last for years of model time: past SAMPLES_MAX rows every second report is dropped, and from then on only
+    every second one is kept.
+    """
 
     def __init__(self) -> None:
         self._t_s, self._rss, self._cpu = array("d"), array("d"), array("d")
         self._worker, self._active, self._gate = array("i"), array("i"), array("b")
         self._counts = array("i")
         self._names: dict[str, int] = {"": 0}
+        self._first_rows = array("i")
+        """Of each report that was kept."""
+        self._reports, self._every = 0, 1
+
+    def begin(self) -> bool:
+        """One more report. Returns whether it is to be kept."""
+        number = self._reports
+        self._reports += 1
+        if len(self._t_s) >= SAMPLES_MAX and number % self._every == 0:
+            self._thin()
+        if number % self._every:
+            return False
+        self._first_rows.append(len(self._t_s))
+        return True
 
     def of_worker(self, t_s: float, worker: str, rss_bytes: float, cpu: float, active: int, gate: bool) -> None:
         """One worker at one moment."""
         self._add(t_s, worker, rss_bytes, cpu, active, gate)
-        self._counts.extend((0, 0, 0, 0, 0))
+        self._counts.extend((0,) * COUNTS)
 
     def of_queues(self, t_s: float, active: int, high: int, medium: int, low: int, retry_wait: int, held: int) -> None:
         """The queues at one moment."""
@@ -37,9 +60,21 @@ class Samples:
         self._active.append(active)
         self._gate.append(gate)
 
+    def _thin(self) -> None:
+        """Drop every second report."""
+        report = np.zeros(len(self._t_s), dtype=np.int32)
+        report[np.asarray(self._first_rows)[1:]] = 1
+        keep = np.cumsum(report) % 2 == 0
+        for name in ("_t_s", "_rss", "_cpu", "_worker", "_active", "_gate"):
+            setattr(self, name, _chosen(getattr(self, name), keep))
+        self._counts = _chosen(self._counts, np.repeat(keep, COUNTS))
+        starts = np.flatnonzero(np.diff(np.cumsum(report)[keep], prepend=-1))
+        self._first_rows = array("i", starts.astype(np.int32).tobytes())
+        self._every *= 2
+
     def frame(self) -> pd.DataFrame:
         """All of them as the record's table, moments in whole microseconds."""
-        counts = np.asarray(self._counts).reshape(-1, 5)
+        counts = np.asarray(self._counts).reshape(-1, COUNTS)
         names = pd.Index(list(self._names))
         columns = (
             np.rint(np.asarray(self._t_s) * 1e6) / 1e6,
@@ -51,3 +86,7 @@ class Samples:
             *counts.T,
         )
         return pd.DataFrame(dict(zip(SampleRow._fields, columns, strict=True)))
+
+
+def _chosen(column: array[Any], keep: Any) -> array[Any]:
+    return array(column.typecode, np.asarray(column)[keep].tobytes())
