@@ -22,6 +22,7 @@ def contradictions(data: dict[str, Any], base: Path, workers: int) -> Iterator[t
     yield from _workers_that_are_not_there(data, workers)
     yield from _roles_that_are_not_there(data, _mapping(workload.get("roles")))
     yield from _tasks_that_never_come(data, _mapping(workload.get("arrivals")))
+    yield from _too_many_redrives(data)
     yield from _files_that_are_not_there(workload, base)
     name = data.get("profile")
     if isinstance(name, str) and name:
@@ -54,6 +55,12 @@ def _tasks_that_never_come(data: dict[str, Any], arrivals: dict[str, Any]) -> It
     for where, task in _named_by_faults(data, "task"):
         if isinstance(task, int) and task >= count:
             yield where, f"there is no task {task}; workload.arrivals.count allows 0 to {count - 1}"
+
+
+def _too_many_redrives(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    kinds = [kind for _, kind in _named_by_faults(data, "kind")]
+    if (count := kinds.count("redrive")) > limits.REDRIVES_MAX:
+        yield "faults", f"{count} redrives; a run may have {limits.REDRIVES_MAX}"
 
 
 def _named_by_faults(data: dict[str, Any], key: str) -> Iterator[tuple[str, Any]]:

@@ -1,4 +1,5 @@
-"""Faults as data: what goes wrong in a run, and when. One vocabulary for the model and for the real thing.
+"""Faults as data: what goes wrong in a run, and when, and what an operator does about it. One vocabulary for the model
+and for the real thing.
 
 A fault either strikes at a moment (`at_s`) or holds for a window: from `at_s` on, for `for_s`, the end not included.
 What the windows mean for one attempt is decided by the functions at the end of this file, for both engines.
@@ -194,6 +195,23 @@ class DelayCompletion(Window):
     delay_s: float = Field(gt=0, le=limits.RUN_S_MAX, description="How long a verdict is under way, in seconds.")
 
 
+# ---- what an operator does -------------------------------------------------------------------------------------------
+
+
+class Redrive(Rules):
+    """An operator puts every task that is dead at that moment back into its queue; its retry count restarts.
+
+    They join the back of their queues in the order of their ids and wait from then on. What dies later stays dead. The
+    run does not end before it has happened.
+    """
+
+    kind: Literal["redrive"]
+    at_s: Moment
+    role: str | None = Field(
+        None, min_length=1, max_length=64, description="Only the tasks of this role, by its name in the workload."
+    )
+
+
 Fault = Annotated[
     KillWorker
     | StopWorker
@@ -208,15 +226,16 @@ Fault = Annotated[
     | RoleOutage
     | DuplicateSubmission
     | DuplicateCompletion
-    | DelayCompletion,
+    | DelayCompletion
+    | Redrive,
     Field(discriminator="kind"),
 ]
 
 
 def told(fault: Fault) -> str:
     """The fault in a few words, as both engines note it: `kill_worker worker 0`, `redis_flush`."""
-    whom = (f"{name} {getattr(fault, name)}" for name in ("worker", "server", "role", "task") if hasattr(fault, name))
-    return " ".join([fault.kind, *whom])
+    named = ((name, getattr(fault, name, None)) for name in ("worker", "server", "role", "task"))
+    return " ".join([fault.kind, *(f"{name} {value}" for name, value in named if value is not None)])
 
 
 # ---- what they mean for one attempt ----------------------------------------------------------------------------------

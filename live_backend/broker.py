@@ -120,6 +120,13 @@ class Broker:
             pipe.rpush(self.prefix + DEAD_LETTERS, task)
         await pipe.execute()
 
+    async def withdraw_letters(self, ids: Sequence[int]) -> None:
+        """Take tasks out of the dead letters. They are mostly near the head: who came first has died first."""
+        pipe = self.client.pipeline(transaction=False)
+        for task in ids:
+            pipe.lrem(self.prefix + DEAD_LETTERS, 1, str(task))
+        await pipe.execute()
+
     async def due(self, now_epoch_s: float, limit: int) -> list[int]:
         """Retries whose time has come, soonest first."""
         found = await self.client.zrangebyscore(self.prefix + RETRIES, "-inf", now_epoch_s, start=0, num=limit)

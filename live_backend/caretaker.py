@@ -16,6 +16,7 @@ from lab.workload import Plan
 from live_backend.broker import GONE, Broker
 from live_backend.producer import Producer
 from live_backend.store import Store
+from live_backend.striker import Striker
 
 FLEET = """
 select distinct on (place) place, extract(epoch from now() - seen_at)::float8, gate, active from worker
@@ -31,19 +32,21 @@ class Caretaker:
         store: Store,
         broker: Broker,
         producer: Producer,
+        striker: Striker,
         now_s: Callable[[], float],
     ) -> None:
         self.samples: list[SampleRow] = []
         self.ended = 0
         self.stalled = False
         self._plan, self._store, self._broker, self._producer = plan, store, broker, producer
-        self._now_s, self._rules = now_s, plan.scenario.rules
+        self._striker, self._now_s, self._rules = striker, now_s, plan.scenario.rules
         self._counts: dict[State, int] = {}
         self._moved_at = time.monotonic()
         self._active = 0
 
     async def look(self) -> bool:
         """One look at the run. Returns True when it is over: every task ended, or none can move any more."""
+        redrives_to_come = self._striker.redrives_to_come > 0  # asked first: the counts must be later than the last one
         counts, fleet = await self._store.counts(), await self._store.database.rows(FLEET)
         in_progress = sum(counts.get(state, 0) for state in (State.PENDING, State.RUNNING, State.RETRY_WAIT))
         self.ended = self._producer.submitted - in_progress + self._producer.rejected
@@ -53,9 +56,9 @@ class Caretaker:
         )
         self._active = sum(active for _, age, _, active in fleet if age < self._silence_s)
         await self._sample(counts)
-        if self._producer.done and in_progress == 0:
+        if self._producer.done and in_progress == 0 and not redrives_to_come:
             return True
-        if counts != self._counts or self._active or self._something_is_due():
+        if counts != self._counts or self._active or redrives_to_come or self._something_is_due():
             self._counts, self._moved_at = counts, time.monotonic()
         self.stalled = time.monotonic() - self._moved_at > patience_s(self._rules)
         return self.stalled

@@ -163,8 +163,8 @@ class LiveRun:
         stores = [Store(Database(self.servers.dsn, self.schema), rules.lease) for _ in range(2)]
         producer = Producer(self.plan, stores[0], broker, self.notes, self.now_s)
         reaper = Reaper(stores[1], broker, self.plan, self.notes)
-        caretaker = Caretaker(self.plan, store, broker, producer, self.now_s)
-        striker = Striker(scenario, broker, producer, supervisor, self.servers, self.notes, self.now_s)
+        striker = Striker(scenario, broker, producer, reaper, supervisor, self.servers, self.notes, self.now_s)
+        caretaker = Caretaker(self.plan, store, broker, producer, striker, self.now_s)
         await self._start(supervisor, store)
         helpers = [asyncio.ensure_future(work) for work in (reaper.run(), producer.run(), striker.strike_all())]
         watch = asyncio.ensure_future(caretaker.watch())

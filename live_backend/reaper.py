@@ -1,4 +1,5 @@
-"""The reaper: returns due retries, takes lapsed claims back, and puts back from PostgreSQL what Redis has lost.
+"""The reaper: returns due retries, takes lapsed claims back, and puts back from PostgreSQL what Redis has lost. And,
+when an operator asks for it, the dead letters.
 
 It holds nothing that matters: any process could do this, and one that dies in the middle leaves nothing half done.
 """
@@ -10,15 +11,12 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
-from lab.limits import LIVE_BATCH_TASKS_MAX, RETRY_POLL_S
-from lab.rules.tasks import Accepted, Event, State, transition
+from lab.limits import LEFT_POLL_S, LIVE_BATCH_TASKS_MAX, RETRY_POLL_S
+from lab.rules.tasks import Accepted, Event, State, Task, transition
 from lab.workload import Plan
 from live_backend.broker import GONE, Broker
 from live_backend.notes import Notes
 from live_backend.store import Store, Verdict, patience_s
-
-LEFT_POLL_S = 0.05
-"""How late it may be noticed that a client has left. Its task cannot be claimed meanwhile: the claim asks too."""
 
 ALIVE = """
 select id from worker where left_at is null and seen_at > now() - %(silent_s)s * interval '1 second'"""
@@ -30,6 +28,8 @@ class Reaper:
     def __init__(self, store: Store, broker: Broker, plan: Plan, notes: Notes) -> None:
         self._store, self._broker, self._plan, self._notes = store, broker, plan, notes
         self._rules = plan.scenario.rules
+        self._sweeping = asyncio.Lock()
+        """Held by a sweep, and by a redrive: that sets back how far the sweeps have come, and must not be overtaken."""
 
     async def run(self) -> None:
         """Until cancelled: due retries as they come, clients that left soon after, everything else every `sweep_s`."""
@@ -50,11 +50,23 @@ class Reaper:
 
     async def sweep(self) -> None:
         """One look at everything that should have happened by now."""
-        await self._store.advance()
-        await self._return_overdue()
-        if self._rules.lease.reclaims:
-            await self._reclaim_lapsed()
-            await self._mend_index()
+        async with self._sweeping:
+            await self._store.advance()
+            await self._return_overdue()
+            if self._rules.lease.reclaims:
+                await self._reclaim_lapsed()
+                await self._mend_index()
+
+    async def redrive(self, role: str | None = None) -> None:
+        """Put every task that is dead now (or those of one role) back into its queue, in the order of the ids."""
+        async with self._sweeping:
+            dead = await self._store.dead(role)
+            for first in range(0, len(dead), LIVE_BATCH_TASKS_MAX):
+                batch = dead[first : first + LIVE_BATCH_TASKS_MAX]
+                back = await self._store.redrive([self._verdict(task, facts, Event.REDRIVEN) for task, facts in batch])
+                with suppress(*GONE):  # the next sweep puts them back
+                    await self._broker.withdraw_letters([task for task, _ in back])
+                    await self._push(back)
 
     # -- retries --
 
@@ -88,19 +100,20 @@ class Reaper:
     # -- leases --
 
     async def _reclaim_lapsed(self) -> None:
-        verdicts = []
-        for task, facts in await self._store.lapsed(LIVE_BATCH_TASKS_MAX):
-            verdict = transition(facts, Event.LEASE_LAPSED, self._rules.retry)
-            assert isinstance(verdict, Accepted), verdict
-            waits_s = patience_s(self._plan, task, facts.attempt + 1)
-            verdicts.append(Verdict(task, facts.token, verdict, waits_s))
-        if not verdicts:
+        lapsed = await self._store.lapsed(LIVE_BATCH_TASKS_MAX)
+        if not lapsed:
             return
-        taken_back = await self._store.reclaim(verdicts)
+        taken_back = await self._store.reclaim([self._verdict(*one, Event.LEASE_LAPSED) for one in lapsed])
         await self._push([(task, queue) for task, queue, state in taken_back if state is State.PENDING])
         dead = [task for task, _, state in taken_back if state is State.PERMANENT_FAILURE]
         if dead:
             await self._broker.settled("", (), {}, dead)
+
+    def _verdict(self, task: int, facts: Task, event: Event) -> Verdict:
+        """What the rulebook says of an event, and how long the client will wait for the next try."""
+        verdict = transition(facts, event, self._rules.retry)
+        assert isinstance(verdict, Accepted), verdict
+        return Verdict(task, facts.token, verdict, patience_s(self._plan, task, facts.attempt + 1))
 
     # -- the index --
 

@@ -68,7 +68,7 @@ logged as (
 select id, extract(epoch from due_at)::float8 from moved"""
 
 ALREADY = """
-select id, extract(epoch from due_at)::float8
+select id, extract(epoch from due_at)::float8, class
 from task
 join unnest(%(ids)s::bigint[], %(tokens)s::integer[], %(states)s::text[]) as v (id, token, state)
      using (id, token, state)"""
@@ -104,6 +104,26 @@ logged as (
     insert into transition (task, from_state, to_state, attempt, token, reason)
     select id, %(from)s, state, attempt, token, %(reason)s from moved)
 select id, class, state from moved order by id"""
+
+DEAD = """
+select id, attempt, token, forgiven from task
+where state = %(dead)s and (%(role)s::text is null or role = %(role)s) order by id"""
+
+REDRIVE = """
+with verdict as (
+    select * from unnest(%(ids)s::bigint[], %(tokens)s::integer[], %(states)s::text[], %(forgiven)s::integer[],
+                         %(patience_s)s::float8[])
+             as v (id, token, state, forgiven, patience_s)),
+moved as (
+    update task
+    set state = verdict.state, forgiven = verdict.forgiven, changed_at = now(), patience_s = verdict.patience_s
+    from verdict
+    where task.id = verdict.id and task.token = verdict.token and task.state = %(from)s
+    returning task.id, task.class, task.attempt, task.token, task.state),
+logged as (
+    insert into transition (task, from_state, to_state, attempt, token, reason)
+    select id, %(from)s, state, attempt, token, %(reason)s from moved order by id)
+select id, class from moved order by id"""
 
 EXPIRE = """
 with moved as (
@@ -174,7 +194,9 @@ def patience_s(plan: Plan, task: int, attempt: int) -> float | None:
 
 
 class Store:
-    """The tasks of one run. `lowest` is the lowest id that may not be finished yet; sweeps start there."""
+    """The tasks of one run. `lowest` is the lowest id that may not be finished yet: sweeps start there. A redrive
+    sets it back.
+    """
 
     def __init__(self, database: Database, lease: LeaseRules) -> None:
         self.database = database
@@ -263,6 +285,33 @@ class Store:
         }
         rows = await self.database.rows(RECLAIM, {**batch, "from": State.RUNNING, "reason": Event.LEASE_LAPSED})
         return [(row[0], row[1], State(row[2])) for row in rows]
+
+    async def dead(self, role: str | None) -> list[tuple[int, Task]]:
+        """The dead tasks (of a role, or all), by id."""
+        rows = await self.database.rows(DEAD, {"dead": State.PERMANENT_FAILURE, "role": role})
+        return [(row[0], Task(State.PERMANENT_FAILURE, row[1], row[2], row[3])) for row in rows]
+
+    async def redrive(self, verdicts: Sequence[Verdict]) -> list[tuple[int, int]]:
+        """PERMANENT_FAILURE → PENDING. Returns (id, class) of those that nobody had redriven before."""
+        batch = {
+            "ids": [one.id for one in verdicts],
+            "tokens": [one.token for one in verdicts],
+            "states": [one.accepted.task.state for one in verdicts],
+        }
+        rows, repeated = await self.database.run(
+            REDRIVE,
+            {
+                **batch,
+                "forgiven": [one.accepted.task.forgiven for one in verdicts],
+                "patience_s": [one.patience_s for one in verdicts],
+                "from": State.PERMANENT_FAILURE,
+                "reason": Event.REDRIVEN,
+            },
+        )
+        self.lowest = min([self.lowest, *(one.id for one in verdicts)])
+        if repeated:  # the first try may have been committed before the connection broke; pushing twice is harmless
+            return [(row[0], row[2]) for row in await self.database.rows(ALREADY, batch)]
+        return [(row[0], row[1]) for row in rows]
 
     async def expire(self) -> list[tuple[int, int]]:
         """PENDING → CANCELLED for every task whose client has left by the store's clock. Returns (id, class)."""

@@ -17,6 +17,7 @@ from lab.scenario import Scenario
 from live_backend.broker import Broker
 from live_backend.notes import Notes
 from live_backend.producer import Producer
+from live_backend.reaper import Reaper
 from live_backend.servers import Servers
 from live_backend.supervisor import Supervisor
 
@@ -28,6 +29,7 @@ STRUCK_HERE = (
     faults.RedisRestart,
     faults.PostgresRestart,
     faults.DuplicateSubmission,
+    faults.Redrive,
 )
 STRUCK_BY_WORKERS = (
     faults.CutWorker,
@@ -48,13 +50,16 @@ class Striker:
         scenario: Scenario,
         broker: Broker,
         producer: Producer,
+        reaper: Reaper,
         supervisor: Supervisor,
         servers: Servers,
         notes: Notes,
         now_s: Callable[[], float],
     ) -> None:
         self._faults = scenario.faults
-        self._broker, self._producer, self._supervisor = broker, producer, supervisor
+        self.redrives_to_come = sum(isinstance(fault, faults.Redrive) for fault in scenario.faults)
+        """Redrives that have not happened yet: the run does not end before them."""
+        self._broker, self._producer, self._reaper, self._supervisor = broker, producer, reaper, supervisor
         self._servers, self._notes, self._now_s = servers, notes, now_s
 
     async def strike_all(self) -> None:
@@ -82,6 +87,9 @@ class Striker:
                 await asyncio.to_thread(self._servers.restart_postgres, immediate=True, down_s=fault.down_s)
             case faults.DuplicateSubmission():
                 await self._producer.repeat(fault.at_s, fault.tasks)
+            case faults.Redrive():
+                await self._reaper.redrive(fault.role)
+                self.redrives_to_come -= 1
 
     async def _until(self, moment_s: float) -> None:
         await asyncio.sleep(max(0.0, moment_s - self._now_s()))

@@ -19,6 +19,7 @@ from lab.faults import (
     PostgresRestart,
     RedisFlush,
     RedisRestart,
+    Redrive,
     RoleOutage,
     SlowService,
     SlowWorker,
@@ -27,7 +28,9 @@ from lab.faults import (
     told,
 )
 from lab.rules import shutdown
+from lab.rules.tasks import State
 from lab.workload import Plan
+from simulation.automaton import REDRIVEN
 from simulation.clock import Call, Clock
 from simulation.fleet import Fleet
 from simulation.leases import Leases
@@ -46,7 +49,7 @@ class Faults:
     ) -> None:
         self._clock, self._store, self._queues = clock, store, queues
         self._fleet, self._leases, self._producer = fleet, leases, producer
-        self._rules = plan.scenario.rules
+        self._plan, self._rules = plan, plan.scenario.rules
         self._redis_up_at_s = 0.0
         self.before_strike: Callable[[], None] = lambda: None
         """Told of every fault: whoever takes a short way that no fault can cross leaves it."""
@@ -54,6 +57,7 @@ class Faults:
         for fault in faults:
             clock.call_after(fault.at_s, self.strike, fault)
         self._faults = faults
+        producer.redrives_to_come.update(fault for fault in faults if isinstance(fault, Redrive))
         if any(isinstance(fault, DelayCompletion | DuplicateCompletion) for fault in faults):
             fleet.post = Post(clock, store, fleet, leases, faults)
         if any(isinstance(fault, PoisonTask) for fault in faults):
@@ -82,6 +86,8 @@ class Faults:
                 self._store.up_at_s = max(self._store.up_at_s, self._clock.now + fault.down_s)
             case DuplicateSubmission():
                 self._producer.repeat(fault.tasks)
+            case Redrive():
+                self._redrive(fault)
             case SlowService() | SlowWorker() | RoleOutage():
                 pass  # in the plan: work that starts in the window is slow, or fails
             case DelayCompletion() | DuplicateCompletion() | PoisonTask():
@@ -187,3 +193,23 @@ class Faults:
         if self._clock.now >= self._redis_up_at_s:  # else it went down again meanwhile
             self._queues.come_back()
             self._fleet.dispatch()
+
+    # -- an operator --
+
+    def _redrive(self, fault: Redrive) -> None:
+        """The dead go back to their queues, all of them before the first is served."""
+        if self._store.down:
+            self._clock.at(self._store.up_at_s, self._redrive, fault)
+            return
+        dead = [task for task in range(self._plan.count) if self._is_dead(task, fault.role)]
+        self._fleet.planned.extend([None] * self._rules.attempts_max)  # each of them has so many attempts more
+        for task in dead:
+            self._store.wait(task, REDRIVEN)
+        self._fleet.enqueue_all(dead)
+        self._producer.redrives_to_come.discard(fault)
+        self._producer.look_for_the_end()
+
+    def _is_dead(self, task: int, role: str | None) -> bool:
+        """Whether a task is a dead letter, of that role if one is asked for."""
+        plan, dead = self._plan, self._store.standings[task].state is State.PERMANENT_FAILURE
+        return dead and (role is None or plan.role_names[plan.role[task]] == role)

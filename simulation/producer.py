@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
+from lab.faults import Redrive
 from lab.profile import Profile
 from lab.rules import admission
 from lab.rules.admission import Answer
@@ -27,6 +28,8 @@ class Producer:
     ) -> None:
         self.rejected = 0
         self.arrived = 0
+        self.redrives_to_come = set[Redrive]()
+        """What an operator has still to do: the run does not end before that."""
         self._clock, self._plan = clock, plan
         self._store, self._fleet = store, fleet
         self._rules, self._count = plan.scenario.rules, plan.count
@@ -132,9 +135,9 @@ class Producer:
             self._ask_again()
 
     def look_for_the_end(self) -> None:
-        """When no more tasks will come in, the run is over as soon as all that did have ended."""
+        """When no more tasks will come in or come back, the run is over as soon as all that did have ended."""
         store = self._store
-        if self.done and store.stop_when is None:
+        if self.done and not self.redrives_to_come and store.stop_when is None:
             store.stop_when = store.submitted
             if store.ended == store.stop_when:
                 self._clock.stop()

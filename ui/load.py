@@ -58,7 +58,8 @@ def offered(scenario: Scenario) -> Load:
     sampled = any(isinstance(role.service, EmpiricalService) for role in roles)
     if sampled or isinstance(scenario.workload.arrivals, Trace):
         plan = Plan(scenario)
-        work_s = float(np.mean(plan.column("service", 1))) * sum(s * a for s, a in zip(shares, attempts, strict=True))
+        mean_s = float(np.mean(np.asarray(plan.column("service", 1))))
+        work_s = mean_s * sum(share * times for share, times in zip(shares, attempts, strict=True))
         return Load(plan.count, float(plan.arrival_s[-1] - plan.arrival_s[0]), slots, work_s)
     means = [float(getattr(role.service, "mean_s", 0.0)) for role in roles]
     work_s = sum(share * mean * times for share, mean, times in zip(shares, means, attempts, strict=True))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lab import faults
+from lab import faults, limits
 from lab.errors import ScenarioError
 from lab.scenario import Scenario
 from lab.workload import Outcome, Plan
@@ -36,6 +36,7 @@ ONE_OF_EACH: list[dict[str, Any]] = [
     {"kind": "duplicate_submission", "at_s": 1},
     {"kind": "duplicate_completion", "at_s": 1, "for_s": 1},
     {"kind": "delay_completion", "at_s": 1, "for_s": 1, "delay_s": 1},
+    {"kind": "redrive", "at_s": 1},
 ]
 
 
@@ -75,6 +76,7 @@ def test_the_list_above_names_every_kind(root: Any) -> None:
         ("poison_task", "poison_task task 0"),
         ("redis_flush", "redis_flush"),
         ("duplicate_submission", "duplicate_submission"),
+        ("redrive", "redrive"),
     ],
 )
 def test_a_fault_is_told_in_a_few_words(kind: str, words: str) -> None:
@@ -91,6 +93,7 @@ def test_a_fault_is_told_in_a_few_words(kind: str, words: str) -> None:
         ("duplicate_submission", "tasks", 1),
         ("poison_task", "at_s", 0.0),
         ("poison_task", "after_s", 0.0),
+        ("redrive", "role", None),
     ],
 )
 def test_what_is_left_out(kind: str, field: str, value: object) -> None:
@@ -114,6 +117,10 @@ BROKEN = [
     ("delay_completion", {"delay_s": 0}, "faults[0].delay_s", "greater than 0"),
     ("duplicate_completion", {"for_s": 0}, "faults[0].for_s", "greater than 0"),
     ("duplicate_completion", {"worker": 0}, "faults[0].worker", "unknown key 'worker'"),
+    ("redrive", {"role": "C"}, "faults[0].role", "there is no role 'C'; the workload has A, B"),
+    ("redrive", {"role": ""}, "faults[0].role", "at least 1 character"),
+    ("redrive", {"at_s": -1}, "faults[0].at_s", "greater than or equal to 0"),
+    ("redrive", {"for_s": 1}, "faults[0].for_s", "unknown key 'for_s'"),
 ]
 
 
@@ -125,6 +132,23 @@ def test_a_fault_that_cannot_be_is_told_with_its_path(
     with pytest.raises(ScenarioError) as caught:
         scenario({**good, **change})
     assert [path] == [one.path for one in caught.value.problems if message in one.message], str(caught.value)
+
+
+def test_a_redrive_of_one_role_names_it() -> None:
+    (fault,) = scenario({"kind": "redrive", "at_s": 1, "role": "B"}).faults
+    assert faults.told(fault) == "redrive role B"
+
+
+def test_so_many_redrives_and_no_more() -> None:
+    redrives = [{"kind": "redrive", "at_s": second} for second in range(limits.REDRIVES_MAX + 1)]
+    assert len(scenario(*redrives[1:]).faults) == limits.REDRIVES_MAX
+    with pytest.raises(ScenarioError, match=f"{len(redrives)} redrives; a run may have {limits.REDRIVES_MAX}"):
+        scenario(*redrives)
+
+
+def test_the_attempts_of_all_redrives_fit_the_record() -> None:
+    attempts_max = limits.ATTEMPTS_MAX * (1 + limits.REDRIVES_MAX)
+    assert attempts_max <= np.iinfo(np.int16).max  # lab/moves.py, lab/tables.py
 
 
 def test_a_task_that_may_never_come_is_no_error_where_nobody_can_know() -> None:
