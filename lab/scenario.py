@@ -243,7 +243,9 @@ class Scenario(Rules):
     rules: Rulebook = Rulebook()
     profile: str = Field("default", min_length=1, max_length=4_096, description="Costs of the machinery in the model.")
     faults: list[Fault] = Field(
-        default_factory=list, max_length=limits.FAULTS_MAX, description="What goes wrong, and what an operator does, and when."
+        default_factory=list,
+        max_length=limits.FAULTS_MAX,
+        description="What goes wrong, and what an operator does about it, and when.",
     )
 
     _data: dict[str, Any] = PrivateAttr(default_factory=dict)

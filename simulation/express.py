@@ -102,16 +102,20 @@ def lay(clock: Clock, plan: Plan, store: Store, queues: Queues, fleet: Fleet, pr
             worker.busy -= 1
             idle.append(slot)
 
-    def leave() -> None:
-        """From now on everything goes the long way."""
-        if fleet.when_done is when_done:
-            fleet.when_done = (fleet.work_done,)
-            for slot in (slot for worker in fleet.workers for slot in worker.slots):
-                if slot.callbacks is when_done:
-                    slot.callbacks = fleet.when_done
-            if producer.arrived < count:
-                clock.feed(arrival_s[producer.arrived], producer.arrive)
-
     fleet.when_done = when_done = (done,)
     clock.feed(arrival_s[0], arrive)
-    return leave
+    return lambda: _leave(clock, plan, fleet, producer, when_done)
+
+
+def _leave(
+    clock: Clock, plan: Plan, fleet: Fleet, producer: Producer, when_done: tuple[Callable[[Slot], None]]
+) -> None:
+    """From now on everything goes the long way."""
+    if fleet.when_done is not when_done:
+        return
+    fleet.when_done = (fleet.work_done,)
+    for slot in (slot for worker in fleet.workers for slot in worker.slots):
+        if slot.callbacks is when_done:
+            slot.callbacks = fleet.when_done
+    if producer.arrived < plan.count:
+        clock.feed(plan.arrival_column[producer.arrived], producer.arrive)

@@ -21,6 +21,8 @@ class Abandoned:
 
     def __init__(self, task: int, token: int, until_s: float) -> None:
         self.task, self.token, self.until_s = task, token, until_s
+        self.asleep = False
+        """Whether the holder was sleeping through a backoff, after which it would have put the task back."""
         self.renewed = False
         """Whether the holder has been heard of again."""
 
@@ -43,6 +45,7 @@ class Leases:
         token = slot.token if slot.standing is not None else UNCLAIMED
         until_s = slot.worker.lease_until_s(slot, silent_from_s, self._rules)
         left = Abandoned(slot.task, token, until_s)
+        left.asleep = slot.sleeps_until_s > 0.0
         if not for_good:
             self._silent.setdefault(slot.worker, []).append(left)
         self._clock.at(self._clock.next_sweep(until_s, self._rules), self._reclaim, left)
@@ -68,7 +71,7 @@ class Leases:
         elif facts.token == left.token and facts.state is State.RUNNING:
             if self._store.wait(left.task, LEASE_LAPSED).pending > 0:
                 self._fleet.enqueue(left.task)
-        elif facts.token == left.token and facts.state is State.RETRY_WAIT:
+        elif left.asleep and facts.token == left.token and facts.state is State.RETRY_WAIT:
             self._fleet.due(left.task, left.token)
 
     def put_back(self, task: int) -> None:
