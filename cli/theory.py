@@ -16,6 +16,10 @@ SHARES = {
 }
 COLUMNS = {"sim": "model", "live": "live"}
 """The head of an engine's column."""
+OF_AN_APPROXIMATION = (
+    "z is here the distance to an approximation: a large one says that the approximation is rough, not that the run is "
+    "wrong"
+)
 
 
 def theory_lines(besides: Mapping[str, dict[str, Any] | None]) -> Iterator[str]:
@@ -37,6 +41,12 @@ def theory_lines(besides: Mapping[str, dict[str, Any] | None]) -> Iterator[str]:
     yield from table(rows, head, right=range(1, len(head)))
     for note in dict.fromkeys(beside["note"] for beside in known.values() if beside["note"]):
         yield painted(note, DIM)
+    if any(one["kind"] == "approximation" and _bears_z(one) for one in known.values()):
+        yield painted(OF_AN_APPROXIMATION, DIM)
+
+
+def _bears_z(beside: dict[str, Any]) -> bool:
+    return any(one.get("z") is not None for one in beside["figures"].values())
 
 
 def _headline(beside: dict[str, Any]) -> Iterator[str]:

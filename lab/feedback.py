@@ -36,6 +36,18 @@ class Attempts:
         """The share of tasks that succeed at attempt k."""
         return tuple(share * (1.0 - chance) for share, chance in zip(self.reached, self.fails, strict=True))
 
+    def or_late(self, share: float) -> Attempts:
+        """The same where this share of the attempts fails for being late whatever else, which a retry may mend. Where
+        failures that cannot be mended have another share at some attempts, that of the last attempt is taken.
+        """
+        fails = tuple(share + (1.0 - share) * chance for chance in self.fails)
+        of_own = (1.0 - share) * self.fails[-1] / fails[-1] if fails[-1] else 0.0
+        return Attempts(fails, self.permanent_share * of_own)
+
+    def granted(self, share: float) -> Attempts:
+        """The same where only this share of the failures that could be mended is retried."""
+        return Attempts(self.fails, 1.0 - (1.0 - self.permanent_share) * share)
+
     @property
     def mean(self) -> float:
         """Mean attempts of a task: (1 − p^A) / (1 − p) where each of A attempts fails with chance p."""

@@ -2,7 +2,8 @@
 
 `fit` looks at the scenario alone. A law is exact, or holds nearly (the scenario has a part that the law leaves out, and
 the law says which), or is only the nearest approximation because there is no closed form, or there is nothing to be
-said. docs/THEORY.md lists the laws with their assumptions and sources; `theory.py` puts a run beside its law.
+said. What stands between a scenario and the laws, and how it is thought away, is in `nearest.py`. docs/THEORY.md lists
+the laws with their assumptions and sources; `theory.py` puts a run beside its law.
 
 Two things make a law fit more often than its textbook form. The number of tasks in the mesh does not depend on the
 order of service as long as no order looks at service times, so overall means hold for every priority rule where all
@@ -11,19 +12,18 @@ work is alike. And slots share their queues, so it does not matter to which work
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 from typing import Final, Literal
 
-from lab import profile as profiles
 from lab import queueing, transients
-from lab.demand import Demand, demand
+from lab.demand import Demand, demand, machinery
 from lab.feedback import retried_mmc
 from lab.impatience import erlang_a, fixed_patience
+from lab.nearest import Obstacle, cuts, nearest
 from lab.precision import RELAXATIONS_MIN
 from lab.queueing import MMc, MMcK
-from lab.scenario import Burst, Constant, Poisson, Scenario
+from lab.scenario import Burst, Constant, Poisson, Scenario, Trace
 
 WAIT, LATENCY = "queue_wait_s.mean", "latency_s.mean"
 WAITING, REJECTED, LEFT = "waiting_share", "rejected_share", "left_share"
@@ -39,6 +39,13 @@ TAIL_PLACES_MAX: Final = 5_000
 """Waiting places up to which percentiles of the wait are computed: some 20 ms."""
 FORGOTTEN_RELAXATIONS: Final = 7.0
 """After so many relaxation times the closed form of the start-empty mean is right to a thousandth (e^−7)."""
+POINTS, POINT_SERVERS_MAX = 64, 200_000
+"""Tasks whose arrival rate is looked at where it changes, and how many servers that may sum over: some 20 ms."""
+BURSTY_CV2 = 4.0
+"""Gaps between arrivals that vary twice as much as their mean are no accident: the rate itself changes, and a formula
+of two moments, which spreads the excess evenly over time, says little of it."""
+NO_FORM = "no closed form: "
+RETRIES_ARRIVE = "retries taken as arrivals"
 
 
 Kind = Literal["exact", "nearly", "approximation", "none"]
@@ -70,124 +77,86 @@ class Law:
         return self.kind == "exact"
 
     def nearly(self, why: str) -> Law:
-        """The same law, if it was exact, for a scenario that it does not quite fit; and why."""
-        return replace(self, kind="nearly", reason=f"{self.reason}; {why}") if self.exact else self
+        """The same law for a scenario that it does not quite fit, and why: it is no longer exact. What is only an
+        approximation stays one.
+        """
+        if self.kind == "none":
+            return self
+        return replace(self, kind="nearly" if self.exact else self.kind, reason=f"{self.reason}; {why}")
+
+    def without(self, met: Sequence[Obstacle]) -> Law:
+        """The same law as an approximation for a scenario that these obstacles keep from it."""
+        whys = [obstacle.why for obstacle in met]
+        if self.kind in ("approximation", "none"):
+            whys.append(self.reason.removeprefix(NO_FORM))
+        reason = NO_FORM + "; ".join(whys)
+        if self.kind == "none":
+            return replace(self, reason=reason)
+        return replace(
+            self, name=", ".join([self.name, *(one.done for one in met)]), kind="approximation", reason=reason
+        )
 
 
 def fit(scenario: Scenario) -> Law:
-    """The law for a scenario in the model. Costs at most some 50 ms, whatever the size of the run."""
+    """The law for a scenario in the model. Costs at most some 50 ms, whatever the size of the run.
+
+    Reads a trace's file. Raises ScenarioError if that does not hold what it should.
+    """
     asked = demand(scenario)
     if isinstance(asked, str):
         return _nothing(asked)
-    law = _tempered(_fitting(asked), asked)
-    return replace(law, figures={**law.figures, **_attempts(asked)})
+    plain, met = nearest(asked)
+    law = _fitting(plain)
+    if met:
+        law = law.without(met)
+    law = _tempered(law, plain)
+    return replace(law, figures={**law.figures, **_attempts(asked if law.kind == "none" else plain)})
 
 
 def _fitting(asked: Demand) -> Law:
     """The law of the arrivals' kind, as if the machinery cost nothing and the run were long."""
-    why = _uncovered(asked)
-    if why is not None:
-        return _nothing(why)
     arrivals = asked.scenario.workload.arrivals
     if isinstance(arrivals, Burst):
         return _burst(asked)
-    return _even(asked) if isinstance(arrivals, Constant) else _poisson(asked)
+    if isinstance(arrivals, Trace):
+        return _traced(asked)
+    if isinstance(arrivals, Poisson):
+        return _poisson(asked)
+    return _even(asked) if isinstance(arrivals, Constant) else _changing(asked)
 
 
 def _nothing(why: str) -> Law:
-    return Law("", "none", f"no closed form: {why}")
-
-
-def _uncovered(asked: Demand) -> str | None:
-    """What no formula here covers."""
-    rules, workload = asked.scenario.rules, asked.scenario.workload
-    bounded, leaves = rules.admission.max_pending is not None, rules.deadline.wait_s is not None
-    memory_mib = max(role.memory_mib for role in workload.roles.values()) * asked.scenario.mesh.slots
-    obstacles = (
-        (bool(asked.scenario.faults), "faults strike"),
-        (_cuts(asked), "attempts are cut at retry.timeout_s"),
-        (rules.health.backpressure and memory_mib >= rules.health.rss_limit_mib, "memory can close the gates"),
-        (asked.repeats and rules.retry.wait == "in_slot", "slots sleep through the backoff"),
-        (asked.repeats and rules.retry.budget is not None, "a budget refuses some of the retries"),
-        (asked.repeats and leaves, "clients leave and failures are retried"),
-        (asked.repeats and bounded, "admission is bounded and failures are retried"),
-        (rules.deadline.wastes, "work for clients that have left counts as failed"),
-        (bounded and leaves, "admission is bounded and clients leave"),
-        (leaves and not isinstance(workload.arrivals, Poisson), "clients leave and the arrivals are not Poisson"),
-        (
-            places(asked) is not None and not isinstance(workload.arrivals, Poisson),
-            "tasks are refused and the arrivals are not Poisson",
-        ),
-    )
-    return next((words for stands, words in obstacles if stands), None)
-
-
-def _cuts(asked: Demand) -> bool:
-    """Whether `retry.timeout_s` can end an attempt."""
-    timeout_s = asked.scenario.rules.retry.timeout_s
-    return timeout_s is not None and any(part.cv2 > 0 or part.service_s > timeout_s for part in asked.parts)
-
-
-def places(asked: Demand) -> int | None:
-    """K: how many tasks the mesh and its producer take before one is refused; None if the run cannot fill them.
-
-    Admission closes while PENDING ≥ max_pending, and what runs is not PENDING: K = slots + max_pending, and with
-    `on_closed: hold` the `hold_max` that the producer keeps.
-    """
-    admission = asked.scenario.rules.admission
-    if admission.max_pending is None:
-        return None
-    held = admission.hold_max if admission.on_closed == "hold" else 0
-    taken = asked.servers + admission.max_pending + held
-    return taken if taken < asked.count else None
+    return Law("", "none", f"{NO_FORM}{why}")
 
 
 def _attempts(asked: Demand) -> dict[str, float]:
     """How many attempts tasks make: settled by the draws of the failures alone, whatever the queue does."""
     rules = asked.scenario.rules
     unsettled = (asked.repeats and rules.retry.budget is not None) or rules.deadline.wait_s is not None
-    if unsettled or asked.scenario.faults or _cuts(asked) or not any(part.attempts.fails[0] for part in asked.parts):
+    if unsettled or asked.scenario.faults or cuts(asked) or not any(part.attempts.fails[0] for part in asked.parts):
         return {}
     return {ATTEMPTS: asked.attempts_mean, DEAD: asked.dead_share}
 
 
 def _tempered(law: Law, asked: Demand) -> Law:
     """An exact law holds only nearly where the scenario has what it leaves out."""
-    machinery = _machinery(asked.scenario)
-    if machinery is not None:
-        law = without_machinery(law, machinery)
+    left_out = machinery(asked.scenario)
+    if left_out is not None:
+        law = without_machinery(law, left_out)
     if law.horizon != "steady state":
         return law if asked.counted else law.nearly(f"chance decides how many come, here about {asked.count:,}")
     if law.relaxation_s is None or _lasts(asked, law.relaxation_s) >= RELAXATIONS_MIN:
         return law
     lasts = f"{_lasts(asked, law.relaxation_s):,.3g}"
-    return law.nearly(f"but the run starts empty and lasts {lasts} relaxation times, {RELAXATIONS_MIN:g} would do")
+    return law.nearly(f"the run starts empty and lasts {lasts} relaxation times, {RELAXATIONS_MIN:g} would do")
 
 
-def without_machinery(law: Law, machinery: str) -> Law:
+def without_machinery(law: Law, left_out: str) -> Law:
     """A law where the machinery takes time: every task waits a little, so the share that waits for a slot is no more
-    to be seen. `machinery` says in words what it is that the law leaves out.
+    to be seen. `left_out` says in words what it is that the law leaves out.
     """
     figures = {path: value for path, value in law.figures.items() if path != WAITING}
-    return replace(law, figures=figures).nearly(f"it leaves out {machinery}")
-
-
-def _machinery(scenario: Scenario) -> str | None:
-    """What the machinery of the model costs, in words; None if nothing."""
-    if scenario.profile not in profiles.BUILT_IN:
-        return f"what the machinery costs (profile {scenario.profile})"
-    cost_s = _built_in_cost_s(scenario.profile)
-    if cost_s is None:
-        return None
-    return f"what the machinery costs (profile {scenario.profile}: {1_000 * cost_s:.3g} ms a task on an idle mesh)"
-
-
-@cache
-def _built_in_cost_s(name: str) -> float | None:
-    """Seconds that a task costs an idle mesh under a built-in profile; None for one in which all is free."""
-    found = profiles.load(name)
-    operations = (found.submit, found.fetch, found.claim, found.settle)
-    return None if found.is_free else sum(one.alone_s for one in operations)
+    return replace(law, figures=figures).nearly(f"it leaves out {left_out}")
 
 
 def _lasts(asked: Demand, relaxation_s: float) -> float:
@@ -237,7 +206,7 @@ def _relaxation_s(asked: Demand, arrival_cv2: float = 1.0) -> float:
 def _poisson(asked: Demand) -> Law:
     if asked.scenario.rules.deadline.cancels:
         return _impatient(asked)
-    room = places(asked)
+    room = asked.places
     if room is not None and room - asked.servers <= queueing.PLACES_MAX:
         return _finite(asked, room)
     if asked.load >= 1.0:
@@ -322,13 +291,16 @@ def _impatient(asked: Demand) -> Law:
     exponential = rules.spread == "exponential"
     patience, letter = (erlang_a, "M (Erlang-A)") if exponential else (fixed_patience, "D")
     try:
-        found = patience(asked.arrival_per_s, asked.service_s, asked.servers, rules.wait_s)
+        found = patience(asked.attempt_per_s, asked.service_s, asked.servers, rules.wait_s)
     except ValueError as error:
         return _nothing(str(error))
-    figures = {LEFT: found.left_share, WAITING: found.wait_chance}
+    figures = {LEFT: asked.left_share(found.left_share), WAITING: found.wait_chance}
     if _in_order(asked):
         figures |= {WAIT: found.served_wait_s, **_latency(asked, found.served_wait_s)}
     name, relaxation_s = f"M/M/{asked.servers}+{letter}", max(asked.service_s, rules.wait_s)
+    if asked.repeats:
+        why = "no closed form: clients leave and failures are retried"
+        return Law(f"{name}, {RETRIES_ARRIVE}", "approximation", why, figures, relaxation_s)
     if not asked.memoryless:
         why = "no closed form: clients leave and service times are not exponential"
         return Law(name, "approximation", why, figures, relaxation_s)
@@ -341,10 +313,13 @@ def _impatient(asked: Demand) -> Law:
 
 
 def _finite(asked: Demand, room: int) -> Law:
-    law = MMcK(asked.arrival_per_s, asked.service_s, asked.servers, room)
+    law = MMcK(asked.attempt_per_s, asked.service_s, asked.servers, room)
     figures = {REJECTED: law.refused_share, WAIT: law.mean_wait_s, WAITING: law.wait_chance}
     figures |= _latency(asked, law.mean_wait_s)
     name, relaxation_s = f"M/M/{asked.servers}/{room}", max(asked.service_s, law.relaxation_s)
+    if asked.repeats:
+        why = "no closed form: admission is bounded and failures are retried"
+        return Law(f"{name}, {RETRIES_ARRIVE}", "approximation", why, figures, relaxation_s)
     if not asked.memoryless:
         why = "no closed form: the queue is bounded and service times are not exponential"
         return Law(name, "approximation", why, figures, relaxation_s)
@@ -368,7 +343,7 @@ def _single(asked: Demand) -> Law:
         square = sum(part.share * part.service_s**2 * (1.0 + part.cv2) for part in parts) / share
         shares.append(share)
         services.append(mean_s)
-        spreads.append(square / mean_s**2 - 1.0)
+        spreads.append(square / mean_s**2 - 1.0 if mean_s else 0.0)
     waits = queueing.mg1_priority_s([asked.arrival_per_s * share for share in shares], services, spreads)
     wait_s = sum(share * wait for share, wait in zip(shares, waits, strict=True))
     figures = {WAIT: wait_s, WAITING: asked.load, **_latency(asked, wait_s)}
@@ -393,13 +368,16 @@ def _approximate(asked: Demand, arrival_cv2: float = 1.0) -> Law:
     if _strict(asked) and not asked.repeats and asked.alike:
         spread = (arrival_cv2 + asked.cv2) / 2.0
         figures |= {path: spread * wait for path, wait in _cobham(asked).items() if path.endswith("mean")}
-    letter = "M" if arrival_cv2 == 1.0 else "D"
+    letter = {0.0: "D", 1.0: "M"}.get(arrival_cv2, "G")
     name = f"{letter}/G/{asked.servers} (Allen-Cunneen)"
     return Law(name, "approximation", f"no closed form: {_why_none(asked)}", figures, _relaxation_s(asked, arrival_cv2))
 
 
 def _why_none(asked: Demand) -> str:
-    if isinstance(asked.scenario.workload.arrivals, Constant):
+    arrivals = asked.scenario.workload.arrivals
+    if asked.traced is not None:
+        return f"the arrivals are a trace, whose gaps have a cv² of {asked.traced.gaps_cv2:.3g}"
+    if isinstance(arrivals, Constant):
         return "evenly spaced arrivals, and service times or retries that vary"
     if asked.repeats:
         return "failures are retried and service times are not exponential"
@@ -435,7 +413,7 @@ def _burst(asked: Demand) -> Law:
     """All tasks at once: the time to drain."""
     burst = (asked.count, asked.service_s, asked.servers)
     if asked.repeats:
-        return _nothing("a burst whose failures are retried")
+        return _retried_burst(asked)
     if asked.constant:
         drain = transients.burst_constant(*burst)
         figures = {WAIT: drain.mean_wait_s}
@@ -451,3 +429,64 @@ def _burst(asked: Demand) -> Law:
         return Law(name, "exact", "a pure death process, on average over all chance", figures, horizon="whole run")
     why = "no closed form: a burst whose service times are neither constant nor the same exponential"
     return Law(name, "approximation", why, figures, horizon="whole run")
+
+
+def _retried_burst(asked: Demand) -> Law:
+    """The first attempts drain as a burst of their own where retries queue behind them. The end comes when all the work
+    is done, or when the task that fails most often has waited out its backoffs, whichever is later.
+    """
+    behind = asked.scenario.rules.retry.position == "back"
+    drain = transients.burst_constant if asked.parts[0].cv2 == 0.0 and asked.alike else transients.burst_exponential
+    held_s = asked.first_s if behind else asked.work_s
+    makespan_s = max(asked.count * asked.work_s / asked.servers, asked.longest_s)
+    figures = {WAIT: drain(asked.count, held_s, asked.servers).mean_wait_s, MAKESPAN: makespan_s}
+    why = "no closed form: a burst whose failures are retried"
+    return Law(f"burst of {asked.count:,} with retries", "approximation", why, figures, horizon="whole run")
+
+
+def _traced(asked: Demand) -> Law:
+    """Two moments, or where those say little the file's own tasks on one fast server."""
+    assert asked.traced is not None
+    gaps_cv2 = asked.traced.gaps_cv2
+    if asked.load < 1.0 and gaps_cv2 <= BURSTY_CV2:
+        return _approximate(asked, gaps_cv2)
+    service_s = asked.traced.service_s * (asked.work_s / float(asked.traced.service_s.mean()))
+    found = transients.as_one_server(asked.traced.arrival_s, service_s, asked.servers)
+    figures = {WAIT: found.mean_wait_s, MAKESPAN: found.makespan_s, **_latency(asked, found.mean_wait_s)}
+    why = f"{NO_FORM}{_why_none(asked)}"
+    if gaps_cv2 > BURSTY_CV2:
+        why += ": bursts decide, and no formula of moments sees them"
+    name = f"the trace on one server as fast as {asked.servers:,}"
+    return Law(name, "approximation", why, figures, horizon="whole run")
+
+
+def _changing(asked: Demand) -> Law:
+    """A rate that changes: a fluid where it passes what the slots can do, else each moment as if it lasted for ever."""
+    if not any(stretch.tasks for stretch in asked.stretches):
+        return _nothing("no task comes")
+    fluid = transients.fluid(asked.stretches, asked.work_s, asked.servers)
+    makespan_s = fluid.makespan_s + asked.service_s
+    figures = {MAKESPAN: makespan_s, THROUGHPUT: asked.count * (1.0 - asked.dead_share) / makespan_s}
+    peak_per_s = max(max(stretch.from_per_s, stretch.to_per_s) for stretch in asked.stretches)
+    peak = peak_per_s * asked.work_s / asked.servers
+    why = f"{NO_FORM}the arrival rate changes; at its height the work needs {peak:.0%} of the slots"
+    if peak >= 1.0:
+        figures |= {WAIT: fluid.mean_wait_s, **_latency(asked, fluid.mean_wait_s)}
+        return Law(f"fluid of {asked.servers:,} slots", "approximation", why, figures, horizon="whole run")
+    wait_s = _pointwise_s(asked)
+    figures |= {WAIT: wait_s, **_latency(asked, wait_s)}
+    return Law(f"pointwise stationary G/G/{asked.servers}", "approximation", why, figures, horizon="whole run")
+
+
+def _pointwise_s(asked: Demand) -> float:
+    """Mean wait if every task met the steady state of its moment's rate. (Green and Kolesar, Management Science 37,
+    1991: near the truth where the rate changes slowly, too high where its height does not last.)
+    """
+    gaps_cv2 = 0.0 if asked.counted else 1.0
+    points = max(2, min(POINTS, POINT_SERVERS_MAX // asked.servers))
+    rates = [rate * asked.attempts_mean for rate in transients.rates_met(asked.stretches, points)]
+    waits = [
+        queueing.allen_cunneen_s(rate, asked.service_s, asked.servers, asked.cv2, gaps_cv2) if rate else 0.0
+        for rate in rates
+    ]
+    return sum(waits) / len(waits)

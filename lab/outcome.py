@@ -36,7 +36,7 @@ def result(record: Record) -> dict[str, Any]:
         "scenario": info["scenario_name"],
         "seed": info["seed"],
         **info["summary"],
-        "precision": info["precision"],
+        "precision": info.get("precision"),
         "checks": {"ok": verdict["ok"], "failed": verdict["failed"]},
         "theory": info.get("theory"),
         "interrupted": bool(info.get("interrupted", False)),

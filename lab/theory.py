@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lab import laws, statistics
+from lab.demand import machinery
 from lab.draws import Floats
 from lab.laws import Law
 from lab.precision import RELAXATIONS_MIN
@@ -39,7 +40,8 @@ def beside(record: Record) -> dict[str, Any] | None:
 
     `law` its name (null if there is none), `kind` exact, nearly, approximation or none, `exact`, `reason`, `note` on
     the standard errors or null, and `figures`: by the path in the summary `law`, `simulated` (or `live`), `stderr` and
-    `z`, the last two null where the run bears none. Reads `record.info["summary"]`.
+    `z`, the last two null where the run bears none; the z of an approximation says how rough that is. Reads
+    `record.info["summary"]`.
     """
     info = record.info
     if info.get("interrupted") or info.get("stalled") or len(record.tasks) == 0:
@@ -78,7 +80,7 @@ def _rounded(value: float | None, digits: int = 9) -> float | None:
 
 def _in_practice(law: Law, record: Record) -> Law:
     """The law, given what the run turned out to have that the scenario alone does not tell."""
-    if record.engine == "live":
+    if record.engine == "live" and machinery(record.scenario) is None:
         law = laws.without_machinery(law, "what the real machinery costs")
     closings = record.info["summary"]["gates"]["closings"]
     return law.nearly(f"it leaves out that gates closed {closings:,} times") if closings else law

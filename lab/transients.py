@@ -1,12 +1,14 @@
 """Queueing theory of runs that end: what the first n tasks of an empty mesh meet, which no steady state describes.
 
 A mesh starts empty, so a short run waits less than Erlang's formula says (the first 2,000 tasks of an M/M/8 at ρ 0.95:
-a fifth less). And a burst is all transient. These laws are exact for any load. `queueing.py` explains the conventions.
+a fifth less). And a burst is all transient. These laws are exact for any load, but for `overload` and what follows it,
+which are approximations and say so. `queueing.py` explains the conventions.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +18,8 @@ from lab.queueing import MMc, Waits, utilisation
 
 NEGLIGIBLE = 1e-14
 """Queue lengths less likely than this are left out of the chain, and draws of departures likewise."""
+GRID_POINTS = 20_000
+"""Moments at which a rate that changes is looked at: errors below a thousandth, in about a millisecond."""
 
 
 def first_waits(arrival_per_s: float, service_s: float, servers: int, count: int) -> Waits:
@@ -158,3 +162,68 @@ def overload(count: int, arrival_per_s: float, service_s: float, servers: int) -
     """
     excess = utilisation(arrival_per_s, service_s, servers) - 1.0
     return Drain(max(0.0, excess) * count / arrival_per_s / 2.0, max(1.0 / arrival_per_s, service_s / servers) * count)
+
+
+# ---- rates that change -----------------------------------------------------------------------------------------------
+
+
+class Stretch(NamedTuple):
+    """A time in which the arrival rate changes linearly."""
+
+    duration_s: float
+    from_per_s: float
+    to_per_s: float
+
+    @property
+    def tasks(self) -> float:
+        """How many tasks are expected in it."""
+        return self.duration_s * (self.from_per_s + self.to_per_s) / 2.0
+
+
+def fluid(stretches: Sequence[Stretch], service_s: float, servers: int) -> Drain:
+    """A fluid for any course of the rate, an APPROXIMATION: work runs in at λ(t)·E[S] and off at c, chance left out.
+
+    The wait V of the task of moment t grows by ρ(t) − 1 a second and never falls below 0: V = X − min(0, min X) with
+    X = ∫ (ρ − 1). (Newell, Applications of Queueing Theory, 1971, chapter 2.) On a grid of `GRID_POINTS`. `service_s`
+    is the work of a task over all its attempts; the makespan is that of the last drop of work, a last service left out.
+    """
+    at_s, rate = _curve(stretches)
+    step_s = np.diff(at_s)
+    excess = rate * service_s / servers - 1.0
+    grown = np.concatenate([[0.0], np.cumsum((excess[1:] + excess[:-1]) / 2.0 * step_s)])
+    wait_s = grown - np.minimum(0.0, np.minimum.accumulate(grown))
+    arrived = float(np.sum((rate[1:] + rate[:-1]) / 2.0 * step_s))
+    waited = rate * wait_s
+    mean_s = float(np.sum((waited[1:] + waited[:-1]) / 2.0 * step_s)) / arrived
+    return Drain(mean_s, float((at_s + wait_s)[rate > 0.0].max()))
+
+
+def _curve(stretches: Sequence[Stretch]) -> tuple[Floats, Floats]:
+    """(moments in s, rates) on a grid that has both ends of every stretch; where the rate jumps, the moment twice."""
+    points = max(2, GRID_POINTS // len(stretches))
+    share = np.linspace(0.0, 1.0, points)
+    starts = np.concatenate([[0.0], np.cumsum([stretch.duration_s for stretch in stretches])])
+    at_s = [start + share * stretch.duration_s for start, stretch in zip(starts, stretches, strict=False)]
+    rate = [stretch.from_per_s + share * (stretch.to_per_s - stretch.from_per_s) for stretch in stretches]
+    return np.concatenate(at_s), np.concatenate(rate)
+
+
+def rates_met(stretches: Sequence[Stretch], tasks: int) -> list[float]:
+    """The arrival rates that so many tasks meet, evenly chosen among all that come."""
+    at_s, rate = _curve(stretches)
+    passed = np.concatenate([[0.0], np.cumsum((rate[1:] + rate[:-1]) / 2.0 * np.diff(at_s))])
+    marks = (np.arange(tasks) + 0.5) / tasks * passed[-1]
+    return [float(rate[index]) for index in np.searchsorted(passed, marks)]
+
+
+def as_one_server(arrival_s: Floats, service_s: Floats, servers: int) -> Drain:
+    """These very tasks on one server that is as fast as `servers` together, an APPROXIMATION of the mesh, exact for one
+    server. It sees every burst, and waits where several slots would still have one free, so it is mostly too high.
+
+    V_i = X_i − min(X_0 … X_i), with X_i = (S_0 + … + S_{i−1}) / c − t_i. (Lindley, Proceedings of the Cambridge
+    Philosophical Society 48, 1952; as a bound: Brumelle, Operations Research 19, 1971.)
+    """
+    work_s = service_s / servers
+    ahead = np.cumsum(work_s) - work_s - arrival_s
+    wait_s = ahead - np.minimum.accumulate(ahead)
+    return Drain(float(wait_s.mean()), float((arrival_s + wait_s + service_s).max()))

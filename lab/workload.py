@@ -295,7 +295,7 @@ def _deal(scenario: Scenario, count: int) -> tuple[Ints, Ints]:
     cells = [
         (index, level, role.share * weight)
         for index, role in enumerate(scenario.workload.roles.values())
-        for level, weight in _priority_shares(role)
+        for level, weight in priority_shares(role)
     ]
     weights = np.array([weight for *_, weight in cells])
     if scenario.workload.mix == "exact":
@@ -311,13 +311,13 @@ def _drawn(scenario: Scenario, count: int) -> tuple[Ints, Ints]:
     u = _uniforms_of(scenario, "priority", count)
     level = np.empty(count, dtype=np.int64)
     for index, one in enumerate(roles):
-        levels, weights = zip(*_priority_shares(one), strict=True)
+        levels, weights = zip(*priority_shares(one), strict=True)
         mine = role == index
         level[mine] = np.array(levels)[_pick(np.array(weights), u[mine])]
     return role, level
 
 
-def _priority_shares(role: Role) -> list[tuple[int, float]]:
+def priority_shares(role: Role) -> list[tuple[int, float]]:
     """(priority, share) of a role, the shares summing to 1."""
     if isinstance(role.priority, int):
         return [(role.priority, 1.0)]

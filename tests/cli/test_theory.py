@@ -60,11 +60,28 @@ def test_an_approximation_is_called_one(meshlab) -> None:
     assert ["approximation", "model", "z"] in [line.split() for line in out.splitlines()]
 
 
-def test_one_calm_line_where_nothing_can_be_said(meshlab) -> None:
+def test_an_obstacle_is_named_and_the_nearest_approximation_called_so(meshlab) -> None:
     fault = "faults=[{at_s: 1, kind: kill_worker, worker: 0}]"
     out = meshlab("run", "mm2.yaml", "--set", fault, "--set", "workload.arrivals.count=50").out
+    assert "theory: no closed form: faults strike" in out
+    assert "nearest approximation: M/M/2, started empty, faults left out" in out
+    assert ["approximation", "model", "z"] in [line.split() for line in out.splitlines()]
+
+
+def test_one_calm_line_where_nothing_can_be_said(meshlab) -> None:
+    idle = "workload.roles.DEV.service={dist: constant, mean_s: 0}"
+    out = meshlab("run", "mm2.yaml", "--set", idle, "--set", "workload.arrivals.count=50").out
     lines = [line for line in out.splitlines() if "closed form" in line or "approximation" in line]
-    assert lines == ["theory: no closed form: faults strike"]
+    assert lines == ["theory: no closed form: the work takes no time"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "z", "told"), [("approximation", 9.0, True), ("approximation", None, False), ("nearly", 9.0, False)]
+)
+def test_a_large_z_of_an_approximation_is_no_fault_of_the_run(kind: str, z: float | None, told: bool) -> None:
+    figures = {"queue_wait_s.mean": {"law": 0.5, "simulated": 0.6, "stderr": 0.1, "z": z}}
+    beside = {"law": "G/G/1", "kind": kind, "exact": False, "reason": "why", "note": None, "figures": figures}
+    assert any("the approximation is rough" in line for line in theory_lines({"sim": beside})) is told
 
 
 def test_the_machinery_is_named(meshlab) -> None:

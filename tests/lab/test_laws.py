@@ -123,29 +123,10 @@ def test_roles_whose_work_differs_are_no_mmc() -> None:
     assert "the roles' service times differ" in law.reason
 
 
-@pytest.mark.parametrize(
-    ("changes", "why"),
-    [
-        ({"faults": [{"at_s": 1.0, "kind": "kill_worker", "worker": 0}]}, "faults strike"),
-        ({ARRIVALS: {"kind": "ramp", "from_per_s": 1, "to_per_s": 5, "duration_s": 100}}, "arrival rate changes"),
-        ({"rules.retry.timeout_s": 3.0}, "cut at retry.timeout_s"),
-        ({"workload.roles.A.memory_mib": 200}, "memory can close the gates"),
-        ({FAILURES: 0.1, "rules.retry.wait": "in_slot"}, "slots sleep"),
-        ({FAILURES: 0.1, "rules.retry.budget": {}}, "budget"),
-        ({FAILURES: 0.1, "rules.deadline": {"wait_s": 1.0}}, "clients leave and failures are retried"),
-        ({FAILURES: 0.1, "rules.admission": {"max_pending": 8}}, "admission is bounded and failures are retried"),
-        ({"rules.deadline": {"wait_s": 1.0, "late": "fail"}}, "counts as failed"),
-        ({ARRIVALS: burst(50), FAILURES: 0.1}, "a burst whose failures are retried"),
-        ({ARRIVALS: burst(50), "rules.admission": {"max_pending": 5, "on_closed": "reject"}}, "tasks are refused"),
-        ({SERVICE: {"dist": "constant", "mean_s": 0.0}}, "takes no time"),
-    ],
-)
-def test_nothing_to_be_said_of_waits(changes: dict[str, Any], why: str) -> None:
-    law = changed(changes)
-    assert (law.kind, law.name) == ("none", "")
-    assert law.reason.startswith("no closed form: ")
-    assert why in law.reason
-    assert laws.WAIT not in law.figures
+def test_nothing_to_be_said_of_waits() -> None:
+    law = changed({SERVICE: {"dist": "constant", "mean_s": 0.0}})
+    assert (law.kind, law.name, law.reason) == ("none", "", "no closed form: the work takes no time")
+    assert not law.figures
 
 
 def test_memory_that_cannot_fill_a_process_does_not_matter() -> None:
@@ -243,8 +224,9 @@ def test_retries_load_the_mesh_and_wait_their_backoff() -> None:
 def test_attempts_are_known_even_where_waits_are_not() -> None:
     """The published queue: 25 % failures, four attempts, retries to the front: 1.328125 attempts, one in 256 dead."""
     law = changed({FAILURES: 0.25, "rules.retry.max_retries": 3, ARRIVALS: burst(500)})
-    assert law.kind == "none"
-    assert dict(law.figures) == pytest.approx({"attempts_mean": 1.328125, "dead_share": 1 / 256})
+    assert law.kind == "approximation"
+    figures = {path: law.figures[path] for path in (laws.ATTEMPTS, laws.DEAD)}
+    assert figures == pytest.approx({"attempts_mean": 1.328125, "dead_share": 1 / 256})
 
 
 def test_first_failures_for_certain() -> None:
