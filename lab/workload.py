@@ -268,10 +268,11 @@ class Plan:
         if "service_s" in trace:
             seconds = trace.numbers("service_s", arrivals.service_factor, SERVICE_S_MAX)
             self._traced_service = _microseconds(seconds[order])
-        if "priority" in trace:
-            self.priority = _traced_priorities(trace)[order]
         if "role" in trace:
             self.role = _traced_roles(trace, self.role_names)[order]
+            self.priority = _drawn_priorities(self.scenario, self.role)
+        if "priority" in trace:
+            self.priority = _traced_priorities(trace)[order]
 
 
 def _microseconds(seconds: Floats) -> Floats:
@@ -306,15 +307,20 @@ def _deal(scenario: Scenario, count: int) -> tuple[Ints, Ints]:
 
 def _drawn(scenario: Scenario, count: int) -> tuple[Ints, Ints]:
     """Role and priority by two draws of their own, so that a change of one share leaves the other draw alone."""
-    roles = tuple(scenario.workload.roles.values())
-    role = _pick(np.array([role.share for role in roles]), _uniforms_of(scenario, "role", count))
-    u = _uniforms_of(scenario, "priority", count)
-    level = np.empty(count, dtype=np.int64)
-    for index, one in enumerate(roles):
+    shares = np.array([role.share for role in scenario.workload.roles.values()])
+    role = _pick(shares, _uniforms_of(scenario, "role", count))
+    return role, _drawn_priorities(scenario, role)
+
+
+def _drawn_priorities(scenario: Scenario, role: Ints) -> Ints:
+    """A priority for every task, by the weights of its role."""
+    u = _uniforms_of(scenario, "priority", len(role))
+    level = np.empty(len(role), dtype=np.int64)
+    for index, one in enumerate(scenario.workload.roles.values()):
         levels, weights = zip(*priority_shares(one), strict=True)
         mine = role == index
         level[mine] = np.array(levels)[_pick(np.array(weights), u[mine])]
-    return role, level
+    return level
 
 
 def priority_shares(role: Role) -> list[tuple[int, float]]:

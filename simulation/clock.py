@@ -125,11 +125,6 @@ class Clock(simpy.Environment):
         self.schedule(event, URGENT)
 
     @property
-    def next_s(self) -> float:
-        """When the next event on the clock happens, arrivals not counted; NEVER if there is none."""
-        return self._queue[0][0] if self._queue else NEVER
-
-    @property
     def idle(self) -> bool:
         """Whether nothing of the model's is to come but ticks."""
         return self._next_feed_s == NEVER and not any(

@@ -153,8 +153,8 @@ class Fleet:
 
     def _send_takers(self) -> None:
         """Each worker that was given tasks claims them as one batch."""
-        while self._takers:
-            intake, slots = self._takers.popitem()
+        takers, self._takers = self._takers, {}
+        for intake, slots in takers.items():
             intake.add(slots)
 
     def _claim_all(self, slots: list[Slot]) -> None:

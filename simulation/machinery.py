@@ -68,13 +68,9 @@ class Line(Planned, Generic[Item]):
 
         At once means together with all others of this very moment.
         """
-        begun = bool(self._batch or self._waiting)
+        under_way = bool(self._batch or self._waiting)
         self._waiting.extend(items)
-        if begun:
-            return
-        if self._clock.next_s > self._clock.now:
-            self._begin()
-        else:
+        if not under_way:
             self.callbacks = _BEGIN
             self._clock.put(self, self._clock.now)
 
@@ -87,8 +83,9 @@ class Line(Planned, Generic[Item]):
     def _pass(self) -> None:
         """Into the next stage; after the last one the batch is done."""
         if self._reached == len(self._stages):
-            self._done(self._batch)
-            self._begin()
+            through = self._batch
+            self._begin()  # who has waited goes before what these do next
+            self._done(through)
             return
         server, batch_s, task_s, wait_s = self._stages[self._reached]
         self._reached += 1

@@ -89,11 +89,6 @@ class Worker:
         """Unique within a run: position and life."""
         return f"w{self.index}.{self.life}"
 
-    @property
-    def reports(self) -> bool:
-        """Whether anybody hears of its health."""
-        return not self.hindered
-
     def review(self) -> None:
         """Draw `open` and `hindered` anew from what it is."""
         self.hindered = not self.alive or self.paused or self.cut_from["postgres"] > 0

@@ -104,3 +104,17 @@ def test_empirical_service_times_are_those_of_the_file(tmp_path: Path) -> None:
     assert set(times) == {0.1, 0.2, 0.3}
     with pytest.raises(ScenarioError, match=r"has no column 'sec'"):
         Plan(Scenario.parse(text.replace("column: ms", "column: sec"), base=tmp_path)).column("service", 1)
+
+
+def test_a_traced_role_brings_its_own_priorities(tmp_path: Path) -> None:
+    """The role comes from the file, its priority from the scenario: never the one that was dealt to another role."""
+    (tmp_path / "t.csv").write_text("arrival_s,role\n0,A\n1,B\n2,A\n3,B\n")
+    text = """
+    workload:
+      arrivals: {kind: trace, path: t.csv}
+      roles:
+        A: {priority: 5, service: {dist: constant, mean_s: 1}}
+        B: {priority: 1, service: {dist: constant, mean_s: 1}}
+    """
+    made = Plan(Scenario.parse(text, base=tmp_path))
+    assert made.priority.tolist() == [5, 1, 5, 1]

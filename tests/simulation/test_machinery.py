@@ -24,17 +24,18 @@ def test_a_server_works_first_come_first_served() -> None:
 def test_a_batch_is_whatever_has_gathered() -> None:
     """Fixed 1 s on the loop, and 0.1 s a task in the database, then 0.5 s for nobody.
 
-    Task 1 goes alone: 1 + 0.1 + 0.5 = 1.6. Tasks 2 and 3, which came meanwhile, go together: 1.6 + 1 + 0.2 + 0.5 = 3.3.
+    Tasks 1 and 2 come in one instant and go together: 1 + 0.2 + 0.5 = 1.7. Tasks 3, 4 and 5, which come meanwhile, go
+    together after them: 1.7 + 1 + 0.3 + 0.5 = 3.5.
     """
     clock, done = Clock(), list[tuple[float, list[int]]]()
     machinery = Machinery(clock, Profile(measured="made up"))
     cost = Cost(loop_s=1.0, database_task_s=0.1, wait_s=0.5)
     line = machinery.line(machinery.producer, [cost], lambda batch: done.append((clock.now, batch)))
     assert line is not None
-    for task in (1, 2, 3):
-        line.add([task])
+    for task, at_s in ((1, 0.0), (2, 0.0), (3, 0.4), (4, 0.4), (5, 1.1)):
+        clock.at(at_s, line.add, [task])
     clock.run()
-    assert done == [(pytest.approx(1.6), [1]), (pytest.approx(3.3), [2, 3])]
+    assert done == [(pytest.approx(1.7), [1, 2]), (pytest.approx(3.5), [3, 4, 5])]
 
 
 def test_what_costs_nothing_is_not_there() -> None:
