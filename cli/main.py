@@ -64,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_scenario_commands(commands)
     _add_compare(commands)
+    _add_metastability(commands)
     _add_runs(commands)
     doctor = commands.add_parser("doctor", help="what is here, what is missing, and how to mend it")
     _add_json(doctor)
@@ -139,6 +140,27 @@ def _add_compare(commands: Commands[argparse.ArgumentParser]) -> None:
     compare.add_argument("--quiet", action="store_true", help="show no progress")
     _add_out(compare)
     _add_json(compare)
+
+
+def _add_metastability(commands: Commands[argparse.ArgumentParser]) -> None:
+    study = commands.add_parser("metastability", help="map which retry policies come back after a temporary overload")
+    study.add_argument("scenario", metavar="SCENARIO", help="a scenario file: base load, trigger, mesh and deadline")
+    study.add_argument(
+        "--loads", metavar="L1,L2,…", help="base loads as shares of the capacity (default: 0.1 to 0.9 by 0.1)"
+    )
+    study.add_argument(
+        "--policies",
+        metavar="NAME,…",
+        help="rows of the map: in-slot, scheduled, jitter, few, budget, cancel (the default), immediate, as-written",
+    )
+    study.add_argument("--replications", type=_replications, metavar="N", help="runs a cell (default: 12)")
+    study.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="replace a value; repeatable")
+    study.add_argument("--seed", type=int, metavar="N", help="use this seed instead of the scenario's")
+    study.add_argument(
+        "--out", metavar="FILE", help="write it to FILE.html (a page with figures), FILE.json or FILE.csv too"
+    )
+    study.add_argument("--quiet", action="store_true", help="show no progress")
+    _add_json(study)
 
 
 def _add_runs(commands: Commands[argparse.ArgumentParser]) -> None:
