@@ -8,7 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cli.stopping import EXIT_INTERRUPTED, StopFlag
-from cli.terminal import NONE, RED, mebibytes, painted, percent, runs_folder, say, say_json, seconds, table, tell
+from cli.terminal import (
+    NONE,
+    RED,
+    counted,
+    mebibytes,
+    painted,
+    percent,
+    runs_folder,
+    say,
+    say_json,
+    seconds,
+    table,
+    tell,
+)
 from cli.watching import Meter
 from lab.errors import UsageError
 
@@ -156,5 +169,5 @@ def figure(path: str, value: float | None) -> str:
     if path.startswith("rss_bytes"):
         return mebibytes(value)
     if path.startswith("tasks."):
-        return f"{value:,.6g}"
+        return counted(value)
     return f"{value:,.2f} /s" if "_per_s" in path else seconds(value)

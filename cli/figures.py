@@ -8,7 +8,7 @@ from typing import Any
 from cli.compare import comparison_lines, figure, words
 from cli.engines import Ran
 from cli.precision import precision_lines
-from cli.terminal import BOLD, GREEN, NONE, RED, lasting, mebibytes, painted, table
+from cli.terminal import BOLD, GREEN, RED, counted, lasting, mebibytes, painted, table
 from cli.theory import theory_lines
 from lab.scenario import Scenario
 
@@ -59,7 +59,7 @@ def _counts(results: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
     for name in first_keys(results[0]["tasks"]):
         values = [one["tasks"].get(name) for one in results]
         if name in always or any(values):
-            yield (name.replace("_", " "), *(NONE if value is None else f"{value:,.6g}" for value in values))
+            yield (name.replace("_", " "), *map(counted, values))
 
 
 def first_keys(figures: dict[str, Any]) -> list[str]:

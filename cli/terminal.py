@@ -93,6 +93,13 @@ def table(rows: Iterable[Sequence[str]], head: Sequence[str] = (), right: Iterab
     return [painted(lines[0], BOLD), *lines[1:]] if head else lines
 
 
+def counted(value: float | None) -> str:
+    """A number of tasks: whole as it is, a mean of several runs to six digits."""
+    if value is None:
+        return NONE
+    return f"{value:,.0f}" if value == round(value) else f"{value:,.6g}"
+
+
 def seconds(value: float | None) -> str:
     """`1.234 s`."""
     return NONE if value is None else f"{value:,.3f} s"
