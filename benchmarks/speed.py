@@ -38,6 +38,7 @@ from lab.workload import Plan  # noqa: E402
 
 MMC = """
 name: mm8
+seed: 2
 workload:
   arrivals: {kind: poisson, rate_per_s: 6.4, count: 1}
   roles: {A: {service: {dist: exponential, mean_s: 1.0}}}
@@ -45,7 +46,12 @@ mesh: {workers: 1, slots: 8}
 profile: ideal
 rules: {health: {report_s: 60.0}}
 """
-"""M/M/8 at ρ 0.8. Reports once a minute: no peer has any."""
+"""M/M/8 at ρ 0.8. Reports once a minute: no peer has any.
+
+The seed matters to the comparison alone: time comes in whole microseconds, and in some of these plans one task of
+200,000 arrives in the very microsecond in which a slot becomes free. Which of the two comes first is then anybody's
+choice, the engines choose differently, and a few dozen tasks behind it trade places.
+"""
 RETRIES: dict[str, Any] = {
     "workload.arrivals.rate_per_s": 5.760576,  # λ_eff = λ (1 − p^A) / (1 − p) is then 6.4: ρ 0.8 with the retries
     "workload.roles.A.priority": {3: 0.2, 2: 0.3, 1: 0.5},
@@ -61,10 +67,10 @@ EVERYTHING: dict[str, Any] = {
     "workload.roles.A.memory_mib": 2.0,
     "mesh": {"workers": 8, "slots": 8},
     "rules.health": {"report_s": 1.0},
+    "rules.lease": {"length_s": 7.0},
     "faults": [
         {"kind": "kill_worker", "at_s": 60.5, "worker": 2},
-        {"kind": "pause_worker", "at_s": 120.5, "worker": 5, "for_s": 15.0},
-        {"kind": "redis_flush", "at_s": 180.5},
+        {"kind": "pause_worker", "at_s": 121.9, "worker": 5, "for_s": 15.0},
     ],
 }
 """Leases that lapse and are taken back, reports, RSS, costs of the machinery on loops and database."""
@@ -120,14 +126,15 @@ def long_way(plan: Plan) -> tuple[Moves, float]:
 
 
 def twin(plan: Plan) -> tuple[Moves, float]:
-    """The textbook twin."""
+    """The textbook twin. Its clocks tick for ever, so it is told when to end: when our engine has."""
     from textbook import Textbook
 
+    ends_s = float(fast(plan)[0].at_s[-1])
     model = Textbook(plan)
     started = time.process_time()
-    rows = model.run()
+    model.env.run(until=ends_s + 1e-3)
     spent_s = time.process_time() - started
-    return Moves.of(rows), spent_s
+    return Moves.of(model.log), spent_s
 
 
 def ciw_waits(plan: Plan) -> tuple[Floats, float]:
