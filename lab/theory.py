@@ -19,6 +19,7 @@ from lab import laws, statistics
 from lab.demand import machinery
 from lab.draws import Floats
 from lab.laws import Law
+from lab.metrics import seconds
 from lab.precision import RELAXATIONS_MIN
 from lab.record import REJECTED, Record
 from lab.rules.tasks import State
@@ -111,11 +112,6 @@ class Sample:
 
     def __init__(self, record: Record, *, steady: bool) -> None:
         self._record, self._steady = record, steady
-        self._wait_s = self._since_arrival_s("first_claim_s")
-
-    def _since_arrival_s(self, moment: str) -> Floats:
-        tasks = self._record.tasks
-        return np.asarray(tasks[moment].to_numpy(dtype=np.float64) - tasks["arrival_s"].to_numpy(dtype=np.float64))
 
     def beside(self, path: str, predicted: float) -> Compared:
         """The run's figure of that path, compared with the law's."""
@@ -158,15 +154,16 @@ class Sample:
         return float(values.mean()), float(means.std(ddof=1)) / math.sqrt(len(means))
 
     def _seconds(self, path: str) -> Floats:
-        """The waits or latencies that a path of the summary speaks of, in order of arrival."""
+        """The waits or latencies that a path of the summary speaks of, in order of arrival.
+
+        One column of times at a time: a million tasks are eight megabytes of them.
+        """
+        tasks = self._record.tasks
+        found = seconds(tasks, "latency_s" if path.startswith("latency_s.") else "queue_wait_s")
+        chosen = ~np.isnan(found)
         if path.startswith("by_queue."):
-            tasks = self._record.tasks
-            queue = path.split(".")[1]
-            chosen = ((tasks["queue"] == queue) & (tasks["state"] == State.COMPLETED)).to_numpy()
-            return np.asarray(self._wait_s[chosen])
-        if path.startswith("latency_s."):
-            return np.asarray(self._since_arrival_s("done_s")[self._is(State.COMPLETED)])
-        return np.asarray(self._wait_s[~np.isnan(self._wait_s)])
+            chosen = ((tasks["queue"] == path.split(".")[1]) & (tasks["state"] == State.COMPLETED)).to_numpy()
+        return found if chosen.all() else found[chosen]
 
     def _share(self, path: str) -> npt.NDArray[np.bool_]:
         """Task by task, whether it is one of those that the share counts; of all tasks that it could count."""
@@ -175,8 +172,9 @@ class Sample:
         left = self._is(State.CANCELLED)
         if path == laws.LEFT:
             return left
-        known = left | ~np.isnan(self._wait_s)
-        return np.asarray((left | (self._wait_s > WAITED_S))[known])
+        wait_s = seconds(self._record.tasks, "queue_wait_s")
+        known = left | ~np.isnan(wait_s)
+        return np.asarray((left | (wait_s > WAITED_S))[known])
 
     @property
     def _let_in(self) -> npt.NDArray[np.bool_]:
