@@ -42,7 +42,7 @@ def scenarios(draw: st.DrawFn) -> Data:
         "mesh": {"workers": workers, "slots": draw(any_of(1, 2, 5))},
         "profile": draw(any_of("ideal", BUSY)),
         "rules": {**draw(rules()), "lease": draw(leases()), "retry": draw(retries())},
-        "faults": [draw(faults(workers, number)) for number in range(draw(st.integers(0, 4)))],
+        "faults": [draw(faults(workers, names, number)) for number in range(draw(st.integers(0, 4)))],
     }
     without_ties(data)
     within_what_is_settled(data)
@@ -67,7 +67,7 @@ def arrivals() -> Drawn:
     step = mapping(duration_s=any_of(1.0, 2.0), rate_per_s=any_of(9.1, 25.37))
     return st.one_of(
         mapping(kind=any_of("poisson", "constant"), rate_per_s=any_of(3.7, 9.1, 31.37), duration_s=duration_s),
-        mapping(kind=st.just("burst"), count=st.integers(1, 80), at_s=any_of(0.3, 1.7)),
+        mapping(kind=st.just("burst"), count=st.integers(10, 80), at_s=any_of(0.3, 1.7)),
         mapping(
             kind=st.just("ramp"),
             from_per_s=any_of(0.1, 20.37),
@@ -134,12 +134,17 @@ def rules() -> Drawn:
         admission=optional(
             max_pending=any_of(None, 2, 10), on_closed=any_of("hold", "reject"), hold_max=any_of(0, 3, 1000)
         ),
+        deadline=optional(
+            wait_s=any_of(None, 0.30003, 1.50003),
+            spread=any_of("fixed", "exponential"),
+            late=any_of("cancel", "fail"),
+        ),
         shutdown=optional(grace_s=any_of(0.0, 0.4, 30.0), on_term=any_of("finish", "drop")),
     )
 
 
 @st.composite
-def faults(draw: st.DrawFn, workers: int, number: int) -> Data:
+def faults(draw: st.DrawFn, workers: int, names: list[str], number: int) -> Data:
     """Moments in tenths of a second, a hundredth and a bit further for each fault: no two at one moment."""
     at_s = draw(st.integers(0, 80)) / 10 + 0.0100000137 * (number + 1)
     for_s, down_s, worker = any_of(0.5003, 2.0003, 5.0003), any_of(0.2003, 1.5003), st.integers(0, workers - 1)
@@ -148,6 +153,10 @@ def faults(draw: st.DrawFn, workers: int, number: int) -> Data:
         mapping(kind=any_of("kill_worker", "stop_worker"), worker=worker),
         mapping(kind=st.just("pause_worker"), worker=worker, for_s=for_s),
         mapping(kind=st.just("redis_flush")),
+        mapping(kind=st.just("poison_task"), task=st.integers(0, 9), after_s=any_of(0.0100007, 0.3000007)),
+        mapping(kind=st.just("duplicate_submission"), tasks=any_of(1, 5)),
+        mapping(kind=st.just("duplicate_completion"), for_s=for_s),
+        mapping(kind=st.just("role_outage"), role=any_of(*names), for_s=for_s, share=any_of(0.5, 1.0)),
         mapping(kind=any_of("redis_restart", "postgres_restart"), down_s=down_s),
         mapping(kind=st.just("slow_service"), for_s=for_s, factor=factor),
         mapping(kind=st.just("slow_worker"), worker=worker, for_s=for_s, factor=factor),

@@ -56,7 +56,7 @@ def test_the_engine_and_the_twin_make_the_same_transitions(
         # Hypothesis runs the smallest example last, so that is what the file holds in the end.
         path = tmp_path_factory.getbasetemp() / "twin.yaml"
         path.write_text(scenario.to_yaml(), "utf-8")
-        replay = f"MESHLAB_TWIN_SCENARIO={path} pytest {Path(__file__).relative_to(Path.cwd())} -k replayed"
+        replay = f"MESHLAB_TWIN_SCENARIO={path} pytest {os.path.relpath(__file__)} -k replayed"
         raise AssertionError(f"{difference(ours, theirs)}\nreplay: {replay}\n\n{scenario.to_yaml()}")
 
 

@@ -1,21 +1,23 @@
-"""The appendix of the textbook: admission, aging and weighted order, retry budgets, recycling, SIGTERM, Redis.
+"""The appendix of the textbook: admission, the other orders, deadlines, budgets, recycling, SIGTERM, Redis, poison.
 
-Each as far as the textbook leaves room for it: more processes, and more to do in some of its steps. Nowhere covered:
-samples and events (the twin keeps the audit log alone), deadlines, redrive, garbage in memory, workers that are cut
-off, poison tasks, late or doubled messages, a Redis that keeps something, PostgreSQL going away while it is away.
+Each as far as the textbook leaves room for it: more processes, and more to do in some of its steps. What neither covers
+is refused (`NOT_COVERED`), but for samples and events (only the audit log is kept) and redrive.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from itertools import count
 from typing import Any
 
 from lab import faults
-from lab.rules import admission, health, priority, retry, shutdown
+from lab.rules import admission, deadline, health, priority, retry, shutdown
 from lab.rules.tasks import Accepted, Event, Refused, State, Task
 from lab.workload import Plan
 from tests.simulation.textbook import Slots, Steps, Textbook, Try, Worker
+
+NOT_COVERED = (faults.CutWorker, faults.DelayCompletion)
 
 
 class ForgetfulSlots(Slots):
@@ -58,7 +60,10 @@ class FullTextbook(Textbook):
     slots: ForgetfulSlots
 
     def __init__(self, plan: Plan) -> None:
+        if not_covered := [fault.kind for fault in plan.scenario.faults if isinstance(fault, NOT_COVERED)]:
+            raise NotImplementedError(f"the twin knows no {', '.join(not_covered)}: draw only what it covers")
         self.held, self.pending, self.closed_workers = deque[int](), 0, 0
+        self.waits_since_s: dict[int, float] = {}
         self.retry_tokens: dict[Worker, float] = {}
         self.closed_since_s: dict[Worker, float] = {}
         self.reported_at_s: dict[Worker, float] = {}
@@ -93,14 +98,39 @@ class FullTextbook(Textbook):
         super()._bring_in(batch)
 
     def _move(self, task: int, event: Event, worker: str = "", **facts: Any) -> Accepted | Refused:
-        """Those that wait are counted from their admission on. A claim makes room."""
+        """Those that wait are counted from their admission on; a claim makes room, and so does a client that leaves."""
         verdict = super()._move(task, event, worker, **facts)
         if isinstance(verdict, Accepted):
-            self.pending += verdict.task.state is State.PENDING and event is not Event.SUBMITTED
-            self.pending -= event is Event.CLAIMED
-            if event is Event.CLAIMED and self.rules.admission.max_pending:
-                self._let_held_in()
+            waits = verdict.task.state is State.PENDING
+            self.pending += (waits and event is not Event.SUBMITTED) - (event in (Event.CLAIMED, Event.EXPIRED))
+            if waits:
+                self.waits_since_s[task] = self.env.now
+                if self.rules.deadline.cancels:
+                    self.env.process(self._client(task, verdict.task.attempt + 1))
+            elif event is Event.CLAIMED:
+                after_s = faults.kills_after_s(self.plan.scenario.faults, task, self.env.now)
+                if after_s < math.inf:
+                    self.env.process(self._poison(task, verdict.task.token, after_s))
+                if self.rules.admission.max_pending:
+                    self._let_held_in()
         return verdict
+
+    # -- clients and poison --
+
+    def _client(self, task: int, attempt: int) -> Steps:
+        """It leaves when this wait has become too long for it, and takes its task out of the queue."""
+        since_s = self.env.now
+        yield self.env.timeout(self.plan.patience_s(task, attempt))
+        yield from self._ready()
+        if self.tasks[task].state is State.PENDING and self.waits_since_s[task] == since_s:
+            self._move(task, Event.EXPIRED)
+
+    def _poison(self, task: int, token: int, after_s: float) -> Steps:
+        """A task that kills its worker in the middle of its work."""
+        yield self.env.timeout(after_s)
+        for worker in [worker for worker in self.workers if worker.alive and worker.awake.triggered]:
+            if any((one.task, one.token, one.sleeps_until_s) == (task, token, 0.0) for one in worker.tries):
+                self.env.process(self._end(worker, self.rules.health.restart_after_s))
 
     # -- gates --
 
@@ -129,7 +159,9 @@ class FullTextbook(Textbook):
 
     def _settle(self, one: Try, claimed: Task, failed: bool, may_retry: bool) -> Accepted | Refused:
         """A verdict that is accepted counts for the retry budget of the worker's process."""
-        rules = self.rules.retry
+        rules, waited_s = self.rules.retry, one.claimed_at_s - self.waits_since_s[one.task]
+        if self.rules.deadline.wastes:  # nobody has told the worker that the client had left when it began
+            failed |= deadline.has_left(waited_s, self.plan.patience_s(one.task, claimed.attempt))
         have = self.retry_tokens.get(one.worker, retry.budget_start(rules))
         left = retry.after_success(have, rules)
         if failed:
@@ -183,7 +215,12 @@ class FullTextbook(Textbook):
                 self.slots.rebuild()
 
     def _strike(self, fault: faults.Fault) -> Steps:
-        if isinstance(fault, faults.StopWorker):
+        if isinstance(fault, faults.DuplicateSubmission):
+            yield self.env.timeout(fault.at_s)
+            for task in self.plan.last_arrivals(self.env.now, fault.tasks):
+                if task in self.tasks:
+                    self.env.process(self._rounds(task))  # the task that it was, in its queue once more
+        elif isinstance(fault, faults.StopWorker):
             yield self.env.timeout(fault.at_s)
             yield from self._stop(self.workers[fault.worker])
         elif isinstance(fault, faults.RedisFlush | faults.RedisRestart):
