@@ -34,10 +34,12 @@ class Server:
 
     def book(self, work_s: float) -> float:
         """Queue a piece of work. Returns the moment of its end."""
-        end_s = max(self._clock.now, self._free_at_s[0]) + work_s
-        heapreplace(self._free_at_s, end_s)
+        begins_s, now_s = self._free_at_s[0], self._clock.now
+        if begins_s < now_s:
+            begins_s = now_s
+        heapreplace(self._free_at_s, begins_s + work_s)
         self.busy_s += work_s
-        return end_s
+        return begins_s + work_s
 
 
 class Stage(NamedTuple):
@@ -75,8 +77,9 @@ class Line(Planned, Generic[Item]):
             self._clock.put(self, self._clock.now)
 
     def _begin(self) -> None:
-        self._batch, self._waiting = self._waiting[:LIVE_BATCH_TASKS_MAX], self._waiting[LIVE_BATCH_TASKS_MAX:]
-        if self._batch:
+        waiting = self._waiting
+        self._batch, self._waiting = waiting[:LIVE_BATCH_TASKS_MAX], waiting[LIVE_BATCH_TASKS_MAX:]
+        if waiting:
             self._reached = 0
             self._pass()
 

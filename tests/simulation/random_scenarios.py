@@ -153,7 +153,7 @@ def faults(draw: st.DrawFn, workers: int, names: list[str], number: int) -> Data
         mapping(kind=any_of("kill_worker", "stop_worker"), worker=worker),
         mapping(kind=st.just("pause_worker"), worker=worker, for_s=for_s),
         mapping(kind=st.just("redis_flush")),
-        mapping(kind=st.just("poison_task"), task=st.integers(0, 9), after_s=any_of(0.0100007, 0.3000007)),
+        mapping(kind=st.just("poison_task"), task=st.integers(0, 9), after_s=any_of(0.01000071, 0.30000071)),
         mapping(kind=st.just("duplicate_submission"), tasks=any_of(1, 5)),
         mapping(kind=st.just("duplicate_completion"), for_s=for_s),
         mapping(kind=st.just("role_outage"), role=any_of(*names), for_s=for_s, share=any_of(0.5, 1.0)),

@@ -215,12 +215,7 @@ class FullTextbook(Textbook):
                 self.slots.rebuild()
 
     def _strike(self, fault: faults.Fault) -> Steps:
-        if isinstance(fault, faults.DuplicateSubmission):
-            yield self.env.timeout(fault.at_s)
-            for task in self.plan.last_arrivals(self.env.now, fault.tasks):
-                if task in self.tasks:
-                    self.env.process(self._rounds(task))  # the task that it was, in its queue once more
-        elif isinstance(fault, faults.StopWorker):
+        if isinstance(fault, faults.StopWorker):
             yield self.env.timeout(fault.at_s)
             yield from self._stop(self.workers[fault.worker])
         elif isinstance(fault, faults.RedisFlush | faults.RedisRestart):
