@@ -9,6 +9,7 @@ is decided in this file.
 from __future__ import annotations
 
 from lab.moves import Step as StepRow
+from lab.rules import retry
 from lab.rules.retry import RetryRules
 from lab.rules.tasks import TERMINAL, Accepted, Event, Refused, State, Task, transition
 
@@ -86,12 +87,10 @@ class Automaton:
         return step
 
     def delay_s(self, standing: Standing, roll: float) -> float:
-        """The backoff after a failure here with this draw for the jitter."""
+        """The backoff after a failure here with this draw for the jitter: the rulebook's own function of it."""
         facts = standing.facts
         assert facts is not None
-        answer = transition(facts, Event.FAILED, self._rules, token=facts.token, roll=roll)
-        assert isinstance(answer, Accepted)
-        return answer.delay_s
+        return retry.delay_s(facts.spent, self._rules, roll)
 
     def why_refused(self, standing: Standing, event: Event, token: int) -> Refused:
         """What the rulebook says to a worker whose claim is not the current one, or that comes too late."""

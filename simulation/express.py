@@ -91,10 +91,13 @@ def lay(clock: Clock, plan: Plan, store: Store, queues: Queues, fleet: Fleet, pr
     def done(slot: Slot) -> None:
         """The work has ended: the verdict, and the next task for this slot."""
         task, worker = slot.task, slot.worker
-        if slot.failed or not worker.open or standings[task] is not slot.standing:
+        if not worker.open or standings[task] is not slot.standing:
             fleet.work_done(slot)
             return
-        move(task, SUCCEEDED, worker.number)
+        if not slot.failed:
+            move(task, SUCCEEDED, worker.number)
+        elif (delay_s := fleet.report_failure(slot)) is not None:
+            fleet.schedule(task, slot.token, delay_s)
         if queues.ready:
             begin(slot, queues.pop())
         else:
