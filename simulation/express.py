@@ -73,7 +73,9 @@ def lay(clock: Clock, plan: Plan, store: Store, queues: Queues, fleet: Fleet, pr
             slot.worker.busy += 1
             begin(slot, task)
         else:
-            fleet.enqueue(task)
+            queues.push(task)
+            if idle:
+                fleet.dispatch()
 
     def begin(slot: Slot, task: int) -> None:
         """A slot claims a task and works on it."""
