@@ -43,7 +43,8 @@ class Line(simpy.Store):
 
     def _work(self, loop: simpy.Resource, database: simpy.Resource) -> Steps:
         while True:
-            batch = [(yield self.get()), *self.items]
+            batch = [] if self.items else [(yield self.get())]  # with it comes what else comes in that instant
+            batch += self.items
             self.items.clear()
             for cost in self.costs:
                 yield from self._occupy(loop, cost.loop_s + cost.loop_task_s * len(batch))
@@ -138,10 +139,9 @@ class Textbook:
         self.slots = self.slots_kind(self)
         self.workers = [Worker(self, index, 1) for index in range(self.mesh.workers)]
         self.slots.items = self.workers * self.mesh.slots
-        for process in (self._arrivals(), self._reports(), self._sweeps(), *map(self._heartbeats, self.workers)):
+        lives = [*map(self._heartbeats, self.workers), *map(self._strike, scenario.faults)]
+        for process in (self._arrivals(), self._reports(), self._sweeps(), *lives):
             self.env.process(process)
-        for fault in scenario.faults:
-            self.env.process(self._strike(fault))
 
     def _move(self, task: int, event: Event, worker: str = "", **facts: Any) -> Accepted | Refused:
         """Ask the rulebook what becomes of the task, and write it down."""

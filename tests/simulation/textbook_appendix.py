@@ -111,8 +111,8 @@ class FullTextbook(Textbook):
                 after_s = faults.kills_after_s(self.plan.scenario.faults, task, self.env.now)
                 if after_s < math.inf:
                     self.env.process(self._poison(task, verdict.task.token, after_s))
-                if self.rules.admission.max_pending:
-                    self._let_held_in()
+            if self.rules.admission.max_pending and event in (Event.CLAIMED, Event.EXPIRED):
+                self._let_held_in()
         return verdict
 
     # -- clients and poison --
