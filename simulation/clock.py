@@ -97,7 +97,10 @@ class Clock(simpy.Environment):
 
     def at(self, moment_s: float, function: Callable[..., None], *args: Any) -> None:
         """Call `function(*args)` at `moment_s`, or at once if that has passed."""
-        self.later(moment_s - self.now, function, *args)
+        if moment_s <= self.now:
+            function(*args)
+        else:
+            self.put(Call(function, args), moment_s)  # not now + (moment − now), which may be another moment
 
     def every(self, period_s: float, function: Callable[[], None]) -> None:
         """Call `function()` now and then every `period_s` seconds for as long as the run lasts."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from lab.rules import deadline
 from lab.workload import Plan
 from simulation.automaton import EXPIRED
@@ -16,6 +18,8 @@ class Deadlines:
         rules = plan.scenario.rules.deadline
         self.in_vain = rules.wait_s is not None and rules.late == "fail"
         """Whether work for clients that have left is done, and counts as failed."""
+        self.on_left: Callable[[], None] | None = None
+        """Told of every client that leaves, if somebody waits for room in the queues."""
         self._clock, self._plan, self._store = clock, plan, store
         if rules.wait_s is not None and rules.late == "cancel":
             store.on_pending = self._watch
@@ -40,3 +44,5 @@ class Deadlines:
             self._clock.at(self._store.up_at_s, self._leave, task, since_s)
         elif self._store.is_pending(task) and self._store.since_s[task] == since_s:
             self._store.move(task, EXPIRED, NOBODY)
+            if self.on_left is not None:
+                self.on_left()

@@ -105,7 +105,7 @@ class Fleet:
     def depart(self, worker: Worker) -> None:
         """A process that was asked to leave has nothing left to do."""
         self.end(worker, "left")
-        self.replace(worker, 0.0 if not worker.gate_open else self._rules.health.restart_after_s)
+        self.replace(worker, 0.0 if worker.recycled else self._rules.health.restart_after_s)
 
     def offer_slots(self, worker: Worker) -> None:
         """Offer all free slots of a worker that may take tasks (again)."""
@@ -140,12 +140,11 @@ class Fleet:
             slot = idle.popleft()
             worker = slot.worker
             if worker.open:
-                slot.task = queues.pop()
+                slot.task, slot.claimed_at_s, slot.sleeps_until_s = queues.pop(), self._clock.now, 0.0
                 worker.busy += 1
                 if worker.intake is None:
                     self._claim(slot)
                 else:
-                    slot.claimed_at_s = self._clock.now
                     self._takers.setdefault(worker.intake, []).append(slot)
         if self._takers:
             self._send_takers()

@@ -56,7 +56,7 @@ class Health:
             self._store.note("gate_opened", worker.name)
             self._fleet.offer_slots(worker)
         elif not was_open and not worker.leaving and health.must_recycle(now_s - worker.closed_since_s, rules):
-            worker.leaving = True
+            worker.leaving = worker.recycled = True
             worker.review()
             self._store.note("worker_recycled", worker.name)
             if not worker.busy:

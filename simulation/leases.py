@@ -34,6 +34,8 @@ class Leases:
         self._clock, self._store, self._queues, self._fleet = clock, store, queues, fleet
         self._rules = plan.scenario.rules.lease
         self._silent: dict[Worker, list[Abandoned]] = {}
+        self._taken: dict[int, Abandoned] = {}
+        """By task: what was taken from a queue by a worker that fell silent before its claim was committed."""
 
     def abandon(self, slot: Slot, silent_from_s: float, *, for_good: bool = False) -> None:
         """Nobody renews this claim any more: see to it at the first sweep after its lease.
@@ -43,9 +45,13 @@ class Leases:
         if not self._rules.reclaims:
             return
         token = slot.token if slot.standing is not None else UNCLAIMED
+        if token == UNCLAIMED and slot.task in self._taken:
+            return  # one more fault strikes the worker that has it
         until_s = slot.worker.lease_until_s(slot, silent_from_s, self._rules)
         left = Abandoned(slot.task, token, until_s)
         left.asleep = slot.sleeps_until_s > 0.0
+        if token == UNCLAIMED:
+            self._taken[slot.task] = left
         if not for_good:
             self._silent.setdefault(slot.worker, []).append(left)
         self._clock.at(self._clock.next_sweep(until_s, self._rules), self._reclaim, left)
@@ -55,6 +61,8 @@ class Leases:
         worker.woke_at_s = self._clock.now
         for left in self._silent.pop(worker, ()):
             left.renewed = True
+            if self._taken.get(left.task) is left:
+                del self._taken[left.task]
 
     def _reclaim(self, left: Abandoned) -> None:
         if left.renewed or not lease.has_lapsed(left.until_s, self._clock.now):
@@ -66,6 +74,7 @@ class Leases:
         if facts is None:
             return
         if left.token == UNCLAIMED:
+            del self._taken[left.task]
             if facts.state is State.PENDING:
                 self.put_back(left.task)
         elif facts.token == left.token and facts.state is State.RUNNING:
@@ -73,6 +82,11 @@ class Leases:
                 self._fleet.enqueue(left.task)
         elif left.asleep and facts.token == left.token and facts.state is State.RETRY_WAIT:
             self._fleet.due(left.task, left.token)
+
+    def _forget(self, task: int) -> None:
+        """Somebody else sees to a task that was taken and not claimed."""
+        if (left := self._taken.pop(task, None)) is not None:
+            left.renewed = True
 
     def put_back(self, task: int) -> None:
         """A pending task that no queue holds: into the queue again, as it was there first at the front."""
@@ -84,6 +98,7 @@ class Leases:
         if self._store.down:
             self._clock.at(self._store.up_at_s, self.hand_back, slot)
         elif slot.standing is None:
+            self._forget(slot.task)
             self.put_back(slot.task)
         elif slot.sleeps_until_s:
             self._clock.at(slot.sleeps_until_s, self._fleet.due, slot.task, slot.token)
@@ -106,9 +121,10 @@ class Leases:
         if self._store.down:
             self._clock.at(self._clock.next_sweep(self._store.up_at_s, self._rules), self._rebuild)
             return
-        # Only what was taken and not yet claimed is in good hands; a claim that was taken back is somebody's past.
+        # Only what was taken and not yet claimed is in good hands, for the length of a lease even in dead ones; a claim
+        # that was taken back is somebody's past.
         slots = (slot for worker in self._fleet.workers if worker.alive for slot in worker.slots)
-        taken = {slot.task for slot in slots if slot.task != FREE and slot.standing is None}
+        taken = {slot.task for slot in slots if slot.task != FREE and slot.standing is None} | self._taken.keys()
         lost = [task for task in self._queues.missing(self._store.waiting()) if task not in taken]
         for task in reversed(lost):
             self._store.note("requeued", task=task)

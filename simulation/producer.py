@@ -16,7 +16,6 @@ from simulation.automaton import SUBMITTED
 from simulation.clock import NEVER, Clock
 from simulation.fleet import Fleet
 from simulation.machinery import Line, Machinery
-from simulation.slots import Slot
 from simulation.store import NOBODY, Store
 
 
@@ -41,7 +40,8 @@ class Producer:
         self._counts_pending = self._rules.admission.max_pending is not None
         self._submitting: Line[int] | None = machinery.line(machinery.producer, [profile.submit], self._submit)
         if self._counts_pending:
-            fleet.tell_of_claims(self._room_made)
+            fleet.tell_of_claims(lambda _: self._room_made())
+            fleet.deadlines.on_left = self._room_made
         clock.feed(self._arrival_s[0], self.arrive)
 
     @property
@@ -142,7 +142,7 @@ class Producer:
             if store.ended == store.stop_when:
                 self._clock.stop()
 
-    def _room_made(self, _: Slot) -> None:
+    def _room_made(self) -> None:
         """A task has left the queues: with a bound on their depth, a held one may now come in."""
         if self._held:
             self._ask_again()

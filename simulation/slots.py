@@ -66,7 +66,7 @@ class Worker:
         self.busy = 0
         """Slots that hold a task."""
         self.alive = self.gate_open = True
-        self.leaving = self.paused = False
+        self.leaving = self.paused = self.recycled = False
         self.cut_from = Counter[str]()
         """How many faults cut it off from which server now."""
         self.open = True

@@ -15,16 +15,6 @@ Data = dict[str, Any]
 Drawn = st.SearchStrategy[Any]
 
 BUSY = "busy_profile.yaml"
-UNSETTLED = frozenset({"rounded waits", "recycled and reopened", "taken twice", "room after leaving"})
-"""Where the twin does what a user would expect and the engine does not yet, so that no scenario goes there:
-
-- rounded waits: `Clock.at` adds what it has subtracted, so those that waited for PostgreSQL go on in an order that the
-  last bit of a float decides, not in the order in which they came;
-- recycled and reopened: `Fleet.depart` takes an open gate for SIGTERM, and a closed one for recycling;
-- taken twice: a task that was taken and not yet claimed is put back for each fault of its worker, and by the rebuilding
-  of the queues before its lease is over; and its lease counts from the slot's previous claim;
-- room after leaving: a client that leaves makes room for a held task, which comes in only when something else happens.
-"""
 
 
 @st.composite
@@ -44,7 +34,6 @@ def scenarios(draw: st.DrawFn) -> Data:
         "faults": [draw(faults(workers, names, number)) for number in range(draw(st.integers(0, 4)))],
     }
     without_ties(data)
-    within_what_is_settled(data)
     each_away_once(data)
     return data
 
@@ -172,21 +161,6 @@ def without_ties(data: Data) -> None:
         retry["jitter"] = 0.5  # what was settled together would be due together
     if data["rules"].get("admission", {}).get("max_pending"):
         data["profile"] = BUSY  # with machinery that costs nothing, a claim lets the next task in at the same moment
-
-
-def within_what_is_settled(data: Data) -> None:
-    """Keep away from what UNSETTLED names."""
-    if "rounded waits" in UNSETTLED:
-        data["faults"] = [fault for fault in data["faults"] if fault["kind"] != "postgres_restart"]
-    if "room after leaving" in UNSETTLED and data["rules"].get("admission", {}).get("max_pending"):
-        data["rules"].pop("deadline", None)
-    health, kinds = data["rules"].get("health", {}), {fault["kind"] for fault in data["faults"]}
-    if "recycled and reopened" in UNSETTLED and health.get("backpressure", True):
-        data["rules"]["health"] = health | {"restart_after_s": 0.0}
-    if "taken twice" in UNSETTLED and (data["profile"] == BUSY or "postgres_restart" in kinds):
-        ends = ("kill_worker", "stop_worker")
-        if kinds & {"redis_flush", "redis_restart", "pause_worker"}:
-            data["faults"] = [fault for fault in data["faults"] if fault["kind"] not in ends]
 
 
 def each_away_once(data: Data) -> None:
