@@ -155,12 +155,13 @@ def faults(draw: st.DrawFn, workers: int, names: list[str], number: int) -> Data
 def without_ties(data: Data) -> None:
     """Draw apart what would fall together: two things at one moment whose order is anybody's choice."""
     retry, kinds = data["rules"]["retry"], {fault["kind"] for fault in data["faults"]}
-    if retry.get("wait") == "in_slot" and retry.get("base_s") == 0.0:
-        retry["base_s"] = 0.07  # a backoff of no time: over now, or after what else happens now?
+    deadline, admission = data["rules"].get("deadline", {}), data["rules"].get("admission", {})
+    if admission.get("max_pending") or (deadline.get("wait_s") and deadline.get("late", "cancel") == "cancel"):
+        data["profile"] = BUSY  # where claims cost nothing, what a claim lets in or finds gone meets the next claim
     if data["profile"] == BUSY or "postgres_restart" in kinds:
         retry["jitter"] = 0.5  # what was settled together would be due together
-    if data["rules"].get("admission", {}).get("max_pending"):
-        data["profile"] = BUSY  # with machinery that costs nothing, a claim lets the next task in at the same moment
+    if retry.get("wait") == "in_slot" and retry.get("base_s") == 0.0:
+        retry["base_s"] = 0.07  # a backoff of no time: over now, or after what else happens now?
 
 
 def each_away_once(data: Data) -> None:
