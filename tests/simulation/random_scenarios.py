@@ -158,6 +158,8 @@ def without_ties(data: Data) -> None:
     deadline, admission = data["rules"].get("deadline", {}), data["rules"].get("admission", {})
     if admission.get("max_pending") or (deadline.get("wait_s") and deadline.get("late", "cancel") == "cancel"):
         data["profile"] = BUSY  # where claims cost nothing, what a claim lets in or finds gone meets the next claim
+    if admission.get("max_pending"):
+        retry["timeout_s"] = None  # works of one length, let in by each other's claims, go in lockstep
     if data["profile"] == BUSY or "postgres_restart" in kinds:
         retry["jitter"] = 0.5  # what was settled together would be due together
     if retry.get("wait") == "in_slot" and retry.get("base_s") == 0.0:
