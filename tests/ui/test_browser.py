@@ -98,6 +98,7 @@ def _result(page: playwright.Page) -> None:
     page.get_by_text("All 8 checks hold").wait_for()
     page.get_by_text("Headline figures").wait_for()
     page.locator(".js-plotly-plot .scatterlayer .trace path.js-line").first.wait_for()
+    page.locator(".js-plotly-plot").nth(3).wait_for()  # charts come one after the other
     assert page.locator(".js-plotly-plot").count() == 4
     assert page.get_by_test_id("stException").count() == 0
 
