@@ -12,6 +12,7 @@ from typing import Any
 
 from lab import limits, profile
 from lab.errors import UsageError
+from lab.rules.handling import HANDLER_TIMEOUT_S_DEFAULT
 
 
 def contradictions(data: dict[str, Any], base: Path, workers: int) -> Iterator[tuple[str, str]]:
@@ -24,6 +25,7 @@ def contradictions(data: dict[str, Any], base: Path, workers: int) -> Iterator[t
     yield from _tasks_that_never_come(data, _mapping(workload.get("arrivals")))
     yield from _too_many_redrives(data)
     yield from _files_that_are_not_there(workload, base)
+    yield from _work_that_is_always_cut(_mapping(workload.get("roles")))
     name = data.get("profile")
     if isinstance(name, str) and name:
         try:
@@ -71,6 +73,17 @@ def _named_by_faults(data: dict[str, Any], key: str) -> Iterator[tuple[str, Any]
             yield f"faults[{index}].{key}", fault[key]
 
 
+def _work_that_is_always_cut(roles: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The model would complete what the live backend always cuts."""
+    for role, values in roles.items():
+        handler = _mapping(values).get("handler")
+        mean_s = _mapping(_mapping(values).get("service")).get("mean_s")
+        timeout_s = _mapping(handler).get("timeout_s", HANDLER_TIMEOUT_S_DEFAULT)
+        if isinstance(handler, dict) and _is_number(mean_s) and _is_number(timeout_s) and mean_s > timeout_s > 0:
+            said = f"the model works {mean_s:g} s on average, but the handler is cut after {timeout_s:g} s; raise it"
+            yield f"workload.roles.{role}.handler", f"{said} (timeout_s), or lower service.mean_s"
+
+
 def _files_that_are_not_there(workload: dict[str, Any], base: Path) -> Iterator[tuple[str, str]]:
     named = [("workload.arrivals.path", _mapping(workload.get("arrivals")).get("path"))]
     for role, values in _mapping(workload.get("roles")).items():
@@ -89,6 +102,10 @@ def _file_problem(path: Path) -> str | None:
     except (OSError, ValueError) as error:  # a name that no file can have
         return f"{path} cannot be read: {error}"
     return None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _mapping(value: Any) -> dict[str, Any]:

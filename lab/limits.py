@@ -49,6 +49,32 @@ LEFT_POLL_S: Final = 0.05
 """How late it may be noticed that a client has left. Its task cannot be claimed meanwhile: the claim asks too."""
 RECONNECT_S_MIN: Final = 0.05
 RECONNECT_S_MAX: Final = 1.0
+CONNECT_S_MAX: Final = 5.0
+STATEMENT_S_MAX: Final = 20.0
+"""A statement of ours that takes longer is stuck behind something: it is cancelled, and repeated if it is worth it."""
+SWEEP_LAG_S: Final = 60.0
+"""Sweeps pass over finished tasks only once they are this old: three times what a submission can take to commit, so
+that no task with a lower id appears behind them."""
+BLOCK_TASKS: Final = 10_000
+"""Ids that an API process fetches at a time. What it does not use is lost; a bigint has 922 trillion such blocks."""
+BLOCK_S_MAX: Final = 10.0
+"""How long it uses them, so that ids rise with time: SWEEP_LAG_S rests on that."""
+INTAKE_TASKS_MAX: Final = 20_000
+"""Tasks that wait to be committed: half a second's worth. More are refused while they can still be refused quickly."""
+INTAKE_AWAY_S_MAX: Final = 3.0
+"""A client is told that PostgreSQL is away after this long, rather than kept."""
+PUSH_S_MAX: Final = 2.0
+"""A Redis that takes longer to hear of new tasks is left to the reaper."""
+REDIS_ANSWER_S_MAX: Final = 10.0
+"""A Redis that answers nothing for this long is treated as gone: it is frozen, or the network swallows its words."""
+LEADER_LEASE_S: Final = 2.0
+"""How long a reaper that died keeps the others from its job."""
+LEADER_RENEWALS: Final = 4
+"""How often within that it says that it lives."""
+SWEEP_SHARE_MAX: Final = 0.2
+"""A reaper looks at most this share of its time: above a very long backlog sweeps become rarer instead of endless."""
+TAKEN_EXPIRE_S: Final = 600
+"""What a dead worker had taken and not claimed is forgotten by Redis after this long; PostgreSQL knows it anyway."""
 SERVER_AWAY_S_MAX: Final = 60.0
 """A PostgreSQL that has not answered for this long is not restarting, it is gone: the run ends with an error."""
 PROGRESS_S: Final = 0.25
@@ -75,3 +101,127 @@ LAST_WORDS_BYTES_MAX: Final = 4_096
 
 STALL_S: Final = 3.0
 """A run in which nothing can happen any more, for this long beyond every wait that the rules know, is over."""
+
+# The standing mesh and its clients.
+CLIENT_RETRY_S_MAX: Final = 60.0
+"""A client repeats what may be repeated for this long: longer than any restart, shorter than a person's patience."""
+CLI_SILENT_S_MAX: Final = 5.0
+"""The command line waits this long for an API of which nothing is heard: an API that died is replaced in a second."""
+CLIENT_BACKOFF_S_MIN: Final = 0.05
+CLIENT_BACKOFF_S_MAX: Final = 5.0
+"""A client waits at least and at most this long before it repeats, unless the API itself says how long."""
+CLIENT_ANSWER_S_MAX: Final = 30.0
+"""An API that has not answered for this long is away. Its event stream says something every 15 s."""
+CLIENT_BATCH_BYTES_MAX: Final = 768 * 1024
+"""A client's batches are cut at this size, well below the body of 1 MiB that the API takes."""
+CLIENT_POLL_S_MIN: Final = 0.02
+CLIENT_POLL_S_MAX: Final = 0.5
+"""Who waits for a task asks for it this often: often at first, ever more seldom."""
+SUBMIT_COUNT_MAX: Final = 1_000_000
+"""What one `meshlab submit --count` submits; more is a benchmark, or a slip of the hand."""
+RESTART_S_MIN: Final = 0.1
+RESTART_S_MAX: Final = 30.0
+"""A process that dies whenever it is started is started again this often."""
+STEADY_S: Final = 10.0
+"""A process that has lived for this long did not die at once: its next death is the first of its kind."""
+MESH_POLL_S: Final = 2.0
+"""A host asks PostgreSQL this often whether there is a standing mesh, and whether it has changed."""
+MEND_S: Final = 1.0
+"""How late it may be noticed that an embedded server of a standing mesh has died."""
+API_STOP_S_MAX: Final = 10.0
+"""An API or reaper process that has not left this long after it was asked to is killed by its id."""
+
+# Pruning what is finished: each batch is one statement, so that it never holds up the mesh for longer than a moment.
+PRUNE_BATCH_TASKS: Final = 5_000
+PRUNE_BATCH_ROWS: Final = 20_000
+PRUNE_RANGES: Final = 64
+"""Ranges of an index that are summarized anew at a time: 64 MiB of the audit log, in which lookups read it all."""
+
+# Work of the user's own (live_backend/workshop.py). It is not ours, so everything that comes from it has a bound.
+HANDLER_HEADERS_MAX: Final = 20
+HANDLER_RESULT_BYTES_MAX: Final = 256 * 1024
+"""A result is stored with its task, as a payload is, and has the payload's bound."""
+HANDLER_RESPONSE_BYTES_MAX: Final = MIB
+"""More of an endpoint's answer is not read: a result of 256 KiB, however generously its characters are escaped."""
+HANDLER_ERROR_CHARS_MAX: Final = 2_000
+"""What a person reads of an error. The rest belongs in the handler's own log."""
+HANDLER_RESPONSE_SHOWN_CHARS_MAX: Final = 500
+"""How much of an endpoint's refusal is repeated in the error."""
+HANDLER_THREADS_MAX: Final = 500
+"""Calls of functions that are not async at the same time in a worker process; more wait for a thread."""
+HANDLER_HUNG_THREADS_MAX: Final = 32
+"""Threads that may still be at work on attempts that were cut long ago: Python cannot end a thread."""
+HANDLER_PROCESSES_MAX: Final = 64
+"""Processes of isolated handlers of a role in a worker, some 60 MiB each; more jobs wait for one."""
+HANDLER_READY_S_MAX: Final = 60.0
+"""A process that has not imported its handler by then never will."""
+HANDLER_CONNECT_S_MAX: Final = 5.0
+"""For one address of an endpoint; then the next one is tried."""
+HANDLER_IDLE_S_MAX: Final = 5.0
+"""A connection to an endpoint that has been idle this long is closed: most servers close theirs soon after."""
+
+# The HTTP API (live_backend/api). What comes in is bounded before it is read; what goes out, before it is gathered.
+API_BODY_BYTES_MAX: Final = MIB
+API_BODY_S_MAX: Final = 10.0
+"""A body that takes longer is a slow-loris, or a link on which nothing else would arrive either."""
+API_HEADER_BYTES_MAX: Final = 32 * 1024
+API_HEADER_S_MAX: Final = 10.0
+"""A connection on which no request has begun to be answered for this long, although bytes came, is closed."""
+API_CLIENTS_MAX: Final = 2_000
+"""Connections at a time, some 50 KiB each with their buffers."""
+API_BATCH_TASKS_MAX: Final = 1_000
+PAYLOAD_BYTES_MAX: Final = 256 * 1024
+JSON_DEPTH_MAX: Final = 64
+"""Deeper than any real document, and far from where parsers of other languages overflow their stacks."""
+KEY_CHARS_MAX: Final = 200
+FOUND_CHARS_MAX: Final = 80
+"""How much of a wrong value an error repeats."""
+FINDINGS_MAX: Final = 20
+"""How many wrong places one error names."""
+PAGE_TASKS_MAX: Final = 200
+PAGE_TASKS: Final = 50
+SCAN_ROWS_MAX: Final = 100_000
+"""A page looks at no more rows than these (some 50 ms): a search for a rare state gets short pages, and goes on."""
+TRANSITIONS_SHOWN_MAX: Final = 10_000
+LETTERS_AT_ONCE_MAX: Final = 10_000
+"""What one request redrives or discards; repeat it until nothing is left."""
+LOOKED_AGAIN_MAX: Final = 20
+"""A task that moves each time an operator's action is about to be written is given up after so many looks."""
+WORKER_SHOWN_S: Final = 600.0
+"""Workers that were last heard of longer ago than this are history, and not listed."""
+WORKERS_SHOWN_MAX: Final = 1_000
+API_CONNECTIONS_MAX: Final = 4
+"""To PostgreSQL for reads and operators' actions; the intake and the event feed have their own."""
+POOL_WAIT_S_MAX: Final = 5.0
+API_QUERY_S_MAX: Final = 10.0
+"""A read that takes longer is cut: it would starve the others."""
+API_AWAY_RETRY_S: Final = 1.0
+"""What a client is told to wait when PostgreSQL is away: most restarts take that long."""
+HEALTH_S_MAX: Final = 2.0
+"""A server that has not answered a health check by then is away."""
+GAUGE_S: Final = 0.5
+"""How old the figures are on which admission decides."""
+API_GRACE_S_MAX: Final = 5.0
+"""Requests under way when the API is asked to leave get this long; streams are told at once."""
+
+# The event feed (live_backend/feed.py).
+FEED_STREAMS_MAX: Final = 20
+FEED_BATCH_EVENTS: Final = 1_000
+FEED_QUEUE_EVENTS_MAX: Final = 5_000
+"""What waits for one reader, some 400 bytes each; a slower one is told what it missed."""
+FEED_WRITE_EVENTS_MAX: Final = 200
+FEED_BACKLOG_EVENTS_MAX: Final = 100_000
+"""Who has missed more than that is told to start afresh: reading it all would take longer than a new look."""
+FEED_RESUME_S_MAX: Final = 3_600.0
+"""Events older than this may have been pruned, so an id that old is not resumed from."""
+FEED_HEARTBEAT_S: Final = 10.0
+"""Something is said this often, so that proxies (60 s by default) and clients (15 s) know that the stream lives."""
+FEED_START_S_MAX: Final = 5.0
+FEED_SEND_S_MAX: Final = 30.0
+"""A reader that takes nothing for this long is gone."""
+FEED_SUMMARIZE_S: Final = 1.0
+"""How often the newest rows of the audit log are brought into its index: until then each look reads them all."""
+FEED_LOCK_MS_MAX: Final = 50
+"""Shorter than PostgreSQL's deadlock_timeout, so that a vacuum is never cancelled for it."""
+SOCKET_MESSAGE_BYTES_MAX: Final = 64 * 1024
+SOCKET_PING_S: Final = 20.0

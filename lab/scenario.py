@@ -19,6 +19,7 @@ from lab import limits, yaml_source
 from lab.contradictions import contradictions
 from lab.errors import Problem, ScenarioError, UsageError
 from lab.faults import Fault
+from lab.handlers import Handler
 from lab.rules.base import Rules
 from lab.rules.presets import PRESETS
 from lab.rules.priority import PRIORITY_DEFAULT, PRIORITY_MAX, PRIORITY_MIN
@@ -197,6 +198,7 @@ class Role(Rules):
         0.0, ge=0, le=limits.TASK_MEMORY_MIB_MAX, description="Memory held while it works, in MiB."
     )
     cpu_share: float = Field(0.0, ge=0, le=1, description="Share of the service time that is burnt on the processor.")
+    handler: Handler | None = Field(None, description="Work of your own, done live; the model has `service` for it.")
 
     @model_validator(mode="after")
     def _some_priority(self) -> Self:

@@ -1,5 +1,5 @@
-"""Redis, the rebuildable index: three queues of task ids, a processing list for each worker, a schedule of retries,
-dead letters.
+"""Redis, the rebuildable index: three queues of task ids, what each worker has taken and not yet claimed, a schedule
+of retries, dead letters.
 
 It holds and orders; it decides nothing and is never asked what is true. Every write may be repeated without harm, so
 callers simply try again; what Redis forgets, the reaper puts back from PostgreSQL.
@@ -15,9 +15,10 @@ import redis.asyncio as redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from lab.limits import CONNECT_S_MAX, REDIS_ANSWER_S_MAX, TAKEN_EXPIRE_S
 from lab.rules.priority import DEAD_LETTERS, QUEUES
 from live_backend.cuts import Reachable, always
 
@@ -25,8 +26,8 @@ RETRIES = "agent_retry"
 MARKER = "agent_index"
 WAKE = "agent_wake"
 
-GONE = (RedisConnectionError, RedisTimeoutError, ConnectionError, OSError)
-"""What a Redis that is away, or has just gone, raises."""
+GONE = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, ReadOnlyError, ConnectionError, OSError)
+"""What a Redis that is away, has just gone, is full, or was demoted raises."""
 
 __all__ = ["GONE", "Broker", "RedisError", "connect"]
 
@@ -48,7 +49,8 @@ class Pool(redis.ConnectionPool):
 
 def connect(url: str, reachable: Reachable = always) -> redis.Redis:
     """A client that never repeats a command by itself: a take that is repeated blindly takes twice."""
-    pool = Pool.from_url(url, reachable=reachable, decode_responses=True, retry=Retry(NoBackoff(), 0))
+    timeouts = {"socket_timeout": REDIS_ANSWER_S_MAX, "socket_connect_timeout": CONNECT_S_MAX}
+    pool = Pool.from_url(url, reachable=reachable, decode_responses=True, retry=Retry(NoBackoff(), 0), **timeouts)
     return redis.Redis.from_pool(pool)
 
 
@@ -85,11 +87,22 @@ class Broker:
                 pipe.lrem(self._queues[queue], 1, str(task))
         await pipe.execute()
 
-    async def take(self, worker: str, orders: Sequence[Sequence[int]], *, keep_list: bool) -> list[int]:
-        """Up to one task for each entry of `orders` (the classes to try, first to last)."""
+    async def take(
+        self, worker: str, operation: int, orders: Sequence[tuple[int, Sequence[int]]], *, keep_list: bool
+    ) -> list[int]:
+        """Up to as many tasks as `orders` say: (how many, the classes to try, first to last), one after the other.
+
+        `operation` counts the takes of a worker. To repeat a number is to ask again for what it took, which is the
+        thing to do if the answer was lost; a new one says that all that was taken before has been claimed.
+        """
         keys = [*self._queues, self.processing(worker)] if keep_list else self._queues
-        taken = await self._take(keys=keys, args=["".join(map(str, order)) for order in orders])
+        runs = [word for count, order in orders for word in (count, "".join(map(str, order)))]
+        taken = await self._take(keys=keys, args=[operation, TAKEN_EXPIRE_S, *runs])
         return [int(task) for task in taken]
+
+    async def release(self, worker: str) -> None:
+        """All that the worker had taken has been claimed."""
+        await self.client.delete(self.processing(worker))
 
     async def heads(self) -> list[int | None]:
         """The first task of each queue."""
@@ -98,21 +111,12 @@ class Broker:
             pipe.lindex(queue, 0)
         return [int(task) if task is not None else None for task in await pipe.execute()]
 
-    async def held_by(self, worker: str) -> list[int]:
-        """The tasks on a worker's processing list."""
-        return [int(task) for task in await self.client.lrange(self.processing(worker), 0, -1)]
-
-    async def settled(
-        self, worker: str, done: Iterable[int], retries: Mapping[int, float], dead: Iterable[int]
-    ) -> None:
-        """After the commit: off the processing list, retries into the schedule (by due time), the dead to their
-        letters.
+    async def settled(self, retries: Mapping[int, float], dead: Iterable[int]) -> None:
+        """After the commit: retries into the schedule (by due time), the dead to their letters.
 
         A dead letter is removed before it is added, so that saying it twice leaves it there once.
         """
         pipe = self.client.pipeline(transaction=False)
-        for task in done:
-            pipe.lrem(self.processing(worker), 1, str(task))
         if retries:
             pipe.zadd(self.prefix + RETRIES, {str(task): due for task, due in retries.items()})
         for task in dead:
@@ -137,6 +141,11 @@ class Broker:
         if ids:
             await self.client.zrem(self.prefix + RETRIES, *ids)
 
+    async def next_due(self) -> float | None:
+        """When the soonest retry is due (epoch, s); None: there is none."""
+        soonest = await self.client.zrange(self.prefix + RETRIES, 0, 0, withscores=True)
+        return float(soonest[0][1]) if soonest else None
+
     async def depths(self) -> tuple[int, int, int, int]:
         """Tasks in the three queues and in the schedule."""
         pipe = self.client.pipeline(transaction=False)
@@ -149,8 +158,10 @@ class Broker:
     async def contents(self, workers: Iterable[str]) -> set[int]:
         """Every task that stands in a queue or on the processing list of one of `workers`."""
         pipe = self.client.pipeline(transaction=False)
-        for key in [*self._queues, *map(self.processing, workers)]:
-            pipe.lrange(key, 0, -1)
+        for queue in self._queues:
+            pipe.lrange(queue, 0, -1)
+        for worker in workers:
+            pipe.lrange(self.processing(worker), 1, -1)  # the first is the number of the operation
         return {int(task) for tasks in await pipe.execute() for task in tasks}
 
     async def mark(self) -> bool:

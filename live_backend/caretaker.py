@@ -18,10 +18,6 @@ from live_backend.producer import Producer
 from live_backend.store import Store
 from live_backend.striker import Striker
 
-FLEET = """
-select distinct on (place) place, extract(epoch from now() - seen_at)::float8, gate, active from worker
-order by place, started_at desc"""
-
 
 class Caretaker:
     """Sees when a run is over. `stalled` is True if it can never drain."""
@@ -47,7 +43,7 @@ class Caretaker:
     async def look(self) -> bool:
         """One look at the run. Returns True when it is over: every task ended, or none can move any more."""
         redrives_to_come = self._striker.redrives_to_come > 0  # asked first: the counts must be later than the last one
-        counts, fleet = await self._store.counts(), await self._store.database.rows(FLEET)
+        counts, fleet = await self._store.counts(), await self._store.fleet()
         in_progress = sum(counts.get(state, 0) for state in (State.PENDING, State.RUNNING, State.RETRY_WAIT))
         self.ended = self._producer.submitted - in_progress + self._producer.rejected
         self._producer.pending = counts.get(State.PENDING, 0)

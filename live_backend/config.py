@@ -26,7 +26,7 @@ PLAIN_NAME = re.compile(r"[\w.:-]+", re.ASCII)
 
 @dataclass(frozen=True)
 class WorkerConfig:
-    """One worker's place in one run."""
+    """One worker's place in one run, or in the standing mesh."""
 
     worker: str
     place: int
@@ -36,6 +36,8 @@ class WorkerConfig:
     prefix: str
     scenario: dict[str, Any]
     base: str
+    standing: bool = False
+    """A worker of the standing mesh: it does the work that clients submit, by the handlers of their roles."""
 
     def to_line(self) -> str:
         """One line of JSON."""

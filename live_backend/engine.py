@@ -15,6 +15,7 @@ import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from lab import record as records
@@ -39,7 +40,7 @@ from live_backend.processes import LocalProcesses, Processes
 from live_backend.producer import Producer
 from live_backend.reaper import Reaper
 from live_backend.servers import Servers, open_servers
-from live_backend.store import Store
+from live_backend.store import Store, patience_s
 from live_backend.striker import Striker, refuse_servers_that_are_not_ours, refuse_what_cannot_be_struck
 from live_backend.supervisor import Supervisor
 
@@ -146,7 +147,7 @@ class LiveRun:
             raise Unavailable(
                 f"PostgreSQL would not make the schema {self.schema} for this run: {str(error).splitlines()[0]}"
             ) from error
-        connection = Database(dsn, self.schema)
+        connection = Database(dsn, self.schema, plan_cache_mode="force_custom_plan")
         broker = Broker(connect(self.servers.redis_url), self.prefix)
         try:
             yield Store(connection, self.plan.scenario.rules.lease), broker
@@ -160,9 +161,17 @@ class LiveRun:
     async def _drive(self, supervisor: Supervisor, store: Store, broker: Broker) -> tuple[Caretaker, bool]:
         """Start, submit, watch until it is over. Returns who watched, and whether it was stopped before the end."""
         scenario, rules = self.plan.scenario, self.plan.scenario.rules
-        stores = [Store(Database(self.servers.dsn, self.schema), rules.lease) for _ in range(2)]
+        submitting = Database(self.servers.dsn, self.schema, plan_cache_mode="force_generic_plan")
+        sweeping = Database(self.servers.dsn, self.schema, plan_cache_mode="force_custom_plan")
+        stores = [Store(database, rules.lease) for database in (submitting, sweeping)]
         producer = Producer(self.plan, stores[0], broker, self.notes, self.now_s)
-        reaper = Reaper(stores[1], broker, self.plan, self.notes)
+        reaper = Reaper(
+            stores[1],
+            broker,
+            rules,
+            lambda task: self.notes.add("requeued", task=task),
+            partial(patience_s, self.plan),
+        )
         striker = Striker(scenario, broker, producer, reaper, supervisor, self.servers, self.notes, self.now_s)
         caretaker = Caretaker(self.plan, store, broker, producer, striker, self.now_s)
         await self._start(supervisor, store)

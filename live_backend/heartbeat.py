@@ -22,15 +22,18 @@ import psycopg
 from lab.rules import Rulebook, health, lease
 from lab.rules.tasks import State
 from live_backend.cuts import Reachable, always
-from live_backend.database import GONE, backoff_s, options
-from live_backend.store import RENEW
+from live_backend.database import SYNC_GONE, backoff_s, options
 
 REPORT = """
 with reported as (
     insert into report (worker, rss_bytes, cpu, active, gate)
     values (%(worker)s, %(rss_bytes)s, %(cpu)s, %(active)s, %(gate)s))
-update worker set seen_at = now(), rss_bytes = %(rss_bytes)s, active = %(active)s, gate = %(gate)s where id =
-%(worker)s"""
+update worker set seen_at = now(), rss_bytes = %(rss_bytes)s, cpu = %(cpu)s, active = %(active)s, gate = %(gate)s
+where id = %(worker)s"""
+
+RENEW = """
+update task set lease_until = now() + %(lease_s)s * interval '1 second'
+where id = any(%(ids)s) and worker = %(worker)s and state = %(running)s"""
 
 NOTE = "insert into note (kind, worker, task, detail) values (%(kind)s, %(worker)s, %(task)s, %(detail)s)"
 
@@ -55,6 +58,8 @@ class Heartbeat(threading.Thread):
         self.must_leave = False
         self._dsn, self._schema, self._worker, self._rules = dsn, schema, worker, rules
         self._running, self._on_change, self._reachable = running, on_change, reachable
+        self.reported = threading.Event()
+        """Set once the first report is written: until then nobody knows whether the gate is open."""
         self._stopping = threading.Event()
         self._process = psutil.Process()
         self._closed_since: float | None = None
@@ -74,12 +79,13 @@ class Heartbeat(threading.Thread):
             try:
                 if now >= next_report:
                     self._report()
+                    self.reported.set()
                     next_report = max(next_report + report_s, now)
                 if now >= next_renewal:
                     self._renew()
                     next_renewal = max(next_renewal + renew_s, now)
                 failures = 0
-            except GONE:
+            except SYNC_GONE:
                 self._connection = None
                 self._stopping.wait(backoff_s(failures))
                 failures += 1

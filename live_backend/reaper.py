@@ -1,35 +1,49 @@
 """The reaper: returns due retries, takes lapsed claims back, and puts back from PostgreSQL what Redis has lost. And,
 when an operator asks for it, the dead letters.
 
-It holds nothing that matters: any process could do this, and one that dies in the middle leaves nothing half done.
+It holds nothing that matters: any process could do this, and one that dies in the middle leaves nothing half done. Even
+two at once do no harm, for every statement is guarded; `leading.py` sees to it that one is enough.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from lab.limits import LEFT_POLL_S, LIVE_BATCH_TASKS_MAX, RETRY_POLL_S
+from lab.limits import LEFT_POLL_S, LIVE_BATCH_TASKS_MAX, RETRY_POLL_S, SWEEP_SHARE_MAX
+from lab.rules.rulebook import Rulebook
 from lab.rules.tasks import Accepted, Event, State, Task, transition
-from lab.workload import Plan
 from live_backend.broker import GONE, Broker
-from live_backend.notes import Notes
-from live_backend.store import Store, Verdict, patience_s
+from live_backend.store import Store, Verdict
 
-ALIVE = """
-select id from worker where left_at is null and seen_at > now() - %(silent_s)s * interval '1 second'"""
+OnRequeued = Callable[[int], None]
+"""Hears of each task that Redis had lost."""
+PatienceOf = Callable[[int, int], float | None]
+"""How long the client of a task waits for an attempt to start, in seconds; None: for ever."""
+
+
+def nobody_leaves(task: int, attempt: int) -> None:
+    """The patience of clients that wait for ever."""
+    return None
 
 
 class Reaper:
-    """Looks after one run's tasks."""
+    """Looks after the tasks of one run, or of the standing mesh."""
 
-    def __init__(self, store: Store, broker: Broker, plan: Plan, notes: Notes) -> None:
-        self._store, self._broker, self._plan, self._notes = store, broker, plan, notes
-        self._rules = plan.scenario.rules
+    def __init__(
+        self,
+        store: Store,
+        broker: Broker,
+        rules: Rulebook,
+        on_requeued: OnRequeued,
+        patience_of: PatienceOf = nobody_leaves,
+    ) -> None:
+        self._store, self._broker, self._rules = store, broker, rules
+        self._on_requeued, self._patience_of = on_requeued, patience_of
         self._sweeping = asyncio.Lock()
-        """Held by a sweep, and by a redrive: that sets back how far the sweeps have come, and must not be overtaken."""
+        """Held by a sweep, and by a redrive: what one of them moves the other must not find half moved."""
 
     async def run(self) -> None:
         """Until cancelled: due retries as they come, clients that left soon after, everything else every `sweep_s`."""
@@ -43,10 +57,16 @@ class Reaper:
                 with suppress(*GONE):
                     await self._cancel_expired()
             if time.monotonic() >= next_sweep:
-                next_sweep += self._rules.lease.sweep_s
-                with suppress(*GONE):
-                    await self.sweep()
+                next_sweep = await self._timed_sweep()
             await asyncio.sleep(RETRY_POLL_S)
+
+    async def _timed_sweep(self) -> float:
+        """A sweep; returns when the next is due. One that takes long is followed by a longer rest."""
+        began = time.monotonic()
+        with suppress(*GONE):
+            await self.sweep()
+        ended = time.monotonic()
+        return max(began + self._rules.lease.sweep_s, ended + (ended - began) / SWEEP_SHARE_MAX)
 
     async def sweep(self) -> None:
         """One look at everything that should have happened by now."""
@@ -57,16 +77,21 @@ class Reaper:
                 await self._reclaim_lapsed()
                 await self._mend_index()
 
-    async def redrive(self, role: str | None = None) -> None:
-        """Put every task that is dead now (or those of one role) back into its queue, in the order of the ids."""
+    async def redrive(self, role: str | None = None, ids: Sequence[int] | None = None) -> list[int]:
+        """Put every dead letter (or those of a role, or these) back into its queue, in the order of the ids. Returns
+        which it was.
+        """
+        done: list[int] = []
         async with self._sweeping:
-            dead = await self._store.dead(role)
+            dead = await self._store.dead(role, ids)
             for first in range(0, len(dead), LIVE_BATCH_TASKS_MAX):
                 batch = dead[first : first + LIVE_BATCH_TASKS_MAX]
                 back = await self._store.redrive([self._verdict(task, facts, Event.REDRIVEN) for task, facts in batch])
+                done += [task for task, _ in back]
                 with suppress(*GONE):  # the next sweep puts them back
                     await self._broker.withdraw_letters([task for task, _ in back])
                     await self._push(back)
+        return done
 
     # -- retries --
 
@@ -107,13 +132,13 @@ class Reaper:
         await self._push([(task, queue) for task, queue, state in taken_back if state is State.PENDING])
         dead = [task for task, _, state in taken_back if state is State.PERMANENT_FAILURE]
         if dead:
-            await self._broker.settled("", (), {}, dead)
+            await self._broker.settled({}, dead)
 
     def _verdict(self, task: int, facts: Task, event: Event) -> Verdict:
         """What the rulebook says of an event, and how long the client will wait for the next try."""
         verdict = transition(facts, event, self._rules.retry)
         assert isinstance(verdict, Accepted), verdict
-        return Verdict(task, facts.token, verdict, patience_s(self._plan, task, facts.attempt + 1))
+        return Verdict(task, facts.token, verdict, self._patience_of(task, facts.attempt + 1))
 
     # -- the index --
 
@@ -127,25 +152,21 @@ class Reaper:
         The cheap question first: as long as the queues hold at least as many tasks as have been pending for a sweep,
         none is missing.
         """
+        older_s = self._rules.lease.sweep_s
         intact, queued = await self._broker.mark(), sum((await self._broker.depths())[:3])
-        waiting = await self._store.waiting(self._rules.lease.sweep_s)
-        if not waiting or (intact and queued >= len(waiting)):
+        expected = await self._store.count_waiting(older_s)
+        if not expected or (intact and queued >= expected):
             return
-        present = await self._broker.contents(await self._living())
+        waiting = await self._store.waiting(older_s)
+        # What a worker took that was heard of within a lease is in good hands.
+        present = await self._broker.contents(await self._store.living(self._rules.lease.length_s))
         missing = {task for task, _ in waiting} - present
         # Between the two looks some were claimed, and so left both the queues and this list: ask again before putting
         # any back.
-        lost = [
-            (task, queue) for task, queue in await self._store.waiting(self._rules.lease.sweep_s) if task in missing
-        ]
+        lost = [(task, queue) for task, queue in await self._store.waiting(older_s) if task in missing]
         for task, _ in lost:
-            self._notes.add("requeued", task=task)
+            self._on_requeued(task)
         await self._push(lost, front=True)
-
-    async def _living(self) -> Sequence[str]:
-        """Workers that were heard of within a lease: what they took is in good hands."""
-        silent_s = self._rules.lease.length_s
-        return [row[0] for row in await self._store.database.rows(ALIVE, {"silent_s": silent_s})]
 
     async def _push(self, tasks: Sequence[tuple[int, int]], *, front: bool = False) -> None:
         if tasks:

@@ -21,11 +21,15 @@ async def do(plan: Plan, task: int, service_s: float, pool: ThreadPoolExecutor) 
     """Work on a task for `service_s` seconds, as its role says: an agent mostly waits for its model, and computes a
     little.
     """
+    await spend(service_s, service_s * plan.cpu_share(task), plan.memory_bytes[task], pool)
+
+
+async def spend(service_s: float, burn_s: float, memory_bytes: int, pool: ThreadPoolExecutor) -> None:
+    """Take `service_s` seconds, `burn_s` of them on the processor, and hold so much memory meanwhile."""
     loop = asyncio.get_running_loop()
     ends_at = loop.time() + service_s
-    block = await _hold(plan.memory_bytes[task], pool)
+    block = await _hold(memory_bytes, pool)
     try:
-        burn_s = service_s * plan.cpu_share(task)
         if burn_s > 0:
             await loop.run_in_executor(pool, _burn, burn_s)
         await asyncio.sleep(max(0.0, ends_at - loop.time()))

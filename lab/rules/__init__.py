@@ -12,6 +12,7 @@ Where to look, and where a new rule belongs:
     lease.py      how long a claim holds, and when it is taken back
     health.py     when a worker's gate closes and opens, and when the process is replaced
     admission.py  whether a new task may come in now
+    handling.py   what becomes of an attempt whose work is a handler of the user's own
     shutdown.py   what becomes of running tasks when a worker is told to stop
     view.py       how much of a busy mesh is shown to a person
     presets.py    named sets of values: ours and the published ones with their flaws

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any, NamedTuple, get_args
 
-from lab.rules import admission, deadline, health, lease, priority, retry, shutdown, tasks, view
+from lab.rules import admission, deadline, handling, health, lease, priority, retry, shutdown, tasks, view
 from lab.rules.base import Rules
 from lab.rules.presets import PRESETS
 from lab.rules.rulebook import Rulebook
@@ -101,7 +101,25 @@ def markdown() -> str:
     for group, module in MODULES.items():
         lines += ["", f"## {group}", "", inspect.cleandoc(module.__doc__ or ""), ""]
         lines += _group_table(group)
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, *_endings(), ""])
+
+
+def _endings() -> Iterator[str]:
+    """What becomes of the work of handlers. No preset changes it."""
+    yield from ("", "## handling", "", inspect.cleandoc(handling.__doc__ or ""), "")
+    yield from ("| the handler | the attempt has |", "|---|---|")
+    yield from (f"| {ending} | {answer} |" for ending, answer in handling.ANSWERS.items())
+    retried = sorted(handling.RETRIED_STATUSES)
+    numbers = ", ".join(map(str, retried))
+    for shown_as, status in (
+        ("2xx", 200),
+        ("3xx", 300),
+        (f"4xx but {numbers}", 400),
+        (numbers, retried[0]),
+        ("5xx", 500),
+    ):
+        yield f"| answered with HTTP status {shown_as} | {handling.of_status(status)} |"
+    yield from ("", inspect.cleandoc(handling.of_status.__doc__ or ""))
 
 
 def _group_table(group: str) -> Iterator[str]:

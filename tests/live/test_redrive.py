@@ -6,17 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import psycopg
 import pytest
 
 from lab import Scenario
 from lab.rules.priority import DEAD_LETTERS
 from lab.rules.tasks import Accepted, Event, State, Task, transition
-from lab.workload import Plan
 from live_backend import database, run_live
 from live_backend.broker import Broker, connect
 from live_backend.database import Database
-from live_backend.notes import Notes
 from live_backend.reaper import Reaper
 from live_backend.servers import Servers
 from live_backend.store import NewTask, Store, Verdict
@@ -96,7 +93,7 @@ async def _dead_letters(servers: Servers, scenario: Scenario, ids: list[int]) ->
         claims = await store.claim(ids, "w0.1")
         failed = Accepted(DEAD, Event.FAILED)
         await store.settle([Verdict(claim.id, claim.task.token, failed) for claim in claims])
-        await broker.settled("w0.1", ids, {}, ids)
+        await broker.settled({}, ids)
         yield store, broker
     finally:
         await broker.wipe()
@@ -111,13 +108,13 @@ def test_an_operator_who_asks_twice_redrives_once(servers, build) -> None:
 
     async def story() -> None:
         async with _dead_letters(servers, scenario, ids) as (store, broker):
-            assert await store.advance() == 9  # past all that is finished
-            reaper = Reaper(store, broker, Plan(scenario), Notes(lambda: 0.0))
+            assert [await store.advance(0.0) for _ in range(2)] == [True, True]  # past all that is finished
+            assert await store.database.rows("select ceiling from sweep") == [(9,)]
+            reaper = Reaper(store, broker, scenario.rules, lambda task: None)
             await asyncio.gather(reaper.redrive(), reaper.redrive(), reaper.sweep())
-            assert store.lowest == 3
             assert [task for task, _ in await store.waiting(0.0)] == ids
             assert await broker.client.lrange(broker.prefix + DEAD_LETTERS, 0, -1) == []
-            assert await broker.take("w0.1", [(0, 1, 2)] * 9, keep_list=True) == ids
+            assert await broker.take("w0.1", 0, [(9, (0, 1, 2))], keep_list=True) == ids
             log = await store.database.rows(
                 "select task, to_state, attempt, token, reason from transition order by seq"
             )
@@ -127,7 +124,26 @@ def test_an_operator_who_asks_twice_redrives_once(servers, build) -> None:
     asyncio.run(story())
 
 
-def test_a_redrive_whose_answer_was_lost_is_known_and_not_written_twice(servers, build) -> None:
+def _lose_the_next_answer(database: Database, monkeypatch) -> None:
+    """The connection breaks after the server has done what it was asked."""
+    connected = database._connected
+
+    class Breaking:
+        def __init__(self, connection) -> None:
+            self.connection = connection
+
+        async def fetch(self, *query):
+            await self.connection.fetch(*query)
+            monkeypatch.undo()
+            raise ConnectionResetError("the answer never came")
+
+    async def breaking() -> Breaking:
+        return Breaking(await connected())
+
+    monkeypatch.setattr(database, "_connected", breaking)
+
+
+def test_a_redrive_whose_answer_was_lost_is_known_and_not_written_twice(servers, build, monkeypatch) -> None:
     """The statement is committed, the connection breaks before its answer comes, and it is sent again."""
     scenario = build()
     redriven = transition(DEAD, Event.REDRIVEN, scenario.rules.retry)
@@ -138,14 +154,9 @@ def test_a_redrive_whose_answer_was_lost_is_known_and_not_written_twice(servers,
             verdicts = [Verdict(task, 1, redriven) for task in (0, 1)]
             assert await store.redrive(verdicts) == [(0, 0), (1, 0)]
             assert await store.redrive(verdicts) == []  # nothing is dead any more, and nothing was lost on the way
-            await _cut_connections(store)
+            _lose_the_next_answer(store.database, monkeypatch)
             assert await store.redrive(verdicts) == [(0, 0), (1, 0)]  # who was cut off must push them (again)
             assert await store.database.rows("select forgiven, token, count(*) from task group by 1, 2") == [(1, 1, 2)]
             assert await store.database.rows("select count(*) from transition where reason = 'redriven'") == [(2,)]
-
-    async def _cut_connections(store: Store) -> None:
-        (pid,) = (await store.database.rows("select pg_backend_pid()"))[0]
-        async with await psycopg.AsyncConnection.connect(servers.dsn, autocommit=True) as other:
-            await other.execute("select pg_terminate_backend(%s, 5000)", [pid])
 
     asyncio.run(story())

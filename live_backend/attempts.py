@@ -1,0 +1,160 @@
+"""What a worker does with a task that it has claimed: the planned work of a run, or the user's work of a standing mesh.
+
+Both answer with what the rulebook needs to judge the attempt, and know nothing of stores and queues.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, Protocol
+
+from lab import draws, faults
+from lab.rules import deadline
+from lab.scenario import Scenario
+from lab.workload import Plan
+from live_backend import work
+from live_backend.store import Claim, patience_s
+from live_backend.workshop import Failed, Job, Permanent, Workshop
+
+
+class Ended(NamedTuple):
+    """How an attempt ended. `result` is JSON; `late_s` and `twice` are faults of the message that says so."""
+
+    failed: bool = False
+    permanent: bool = False
+    result: str | None = None
+    error: str | None = None
+    late_s: float = 0.0
+    twice: bool = False
+
+
+DONE = Ended()
+
+
+class Work(Protocol):
+    """The work of a mesh."""
+
+    with_payload: bool
+    """Whether claims bring the task's payload along."""
+
+    async def start(self) -> None:
+        """Get ready, before the first task. Raises UsageError for work that cannot be done here."""
+
+    async def do(self, claim: Claim) -> Ended:
+        """Work on a claimed task. A cancellation passes through."""
+
+    def jitter_roll(self, task: int, attempt: int) -> float:
+        """The draw for the jitter of the backoff after that attempt, in [0, 1)."""
+
+    def patience_s(self, task: int, attempt: int) -> float | None:
+        """How long the client waits for that attempt to start; None: for ever."""
+
+    async def close(self) -> None:
+        """The end."""
+
+
+class PlannedWork:
+    """The tasks of a run, as its plan has them. Roles with a handler do real work; the plan says when it comes."""
+
+    with_payload = False
+
+    def __init__(self, plan: Plan, place: int, run_s: Callable[[], float]) -> None:
+        self._plan, self._place, self._run_s = plan, place, run_s
+        self._faults = plan.scenario.faults
+        self._pool = ThreadPoolExecutor(min(32, plan.scenario.mesh.slots), thread_name_prefix="work")
+        self._wastes = plan.scenario.rules.deadline.wastes
+        self._offered = OfferedWork(plan.scenario) if _has_handlers(plan.scenario) else None
+        # Drawn before the run: the first draw may load SciPy, which takes a third of a second.
+        plan.column("service", 1)
+
+    async def start(self) -> None:
+        """See Work."""
+        if self._offered:
+            await self._offered.start()
+
+    async def do(self, claim: Claim) -> Ended:
+        """See Work."""
+        task, attempt = claim.id, claim.task.attempt
+        role = self._plan.role_names[self._plan.role[task]]
+        if self._offered and self._offered.workshop.handles(role):
+            return await self._offered.do(claim._replace(role=role, priority=int(self._plan.priority[task])))
+        started_s = self._run_s()
+        outcome = self._plan.outcome(task, attempt, started_s, self._place)
+        if not self._faults:
+            await work.do(self._plan, task, outcome.work_s, self._pool)
+            ended = DONE if not outcome.failed else Ended(failed=True, permanent=outcome.permanent)
+        else:
+            await self._struck(task, outcome.work_s, faults.kills_after_s(self._faults, task, started_s))
+            ended_s = self._run_s()
+            ended = Ended(
+                outcome.failed,
+                outcome.permanent,
+                late_s=faults.completion_delay_s(self._faults, ended_s),
+                twice=faults.is_delivered_twice(self._faults, ended_s),
+            )
+        if self._wastes and deadline.has_left(claim.waited_s, self._plan.patience_s(task, attempt)):
+            return ended._replace(failed=True)
+        return ended
+
+    async def _struck(self, task: int, work_s: float, kills_after_s: float) -> None:
+        """Work under faults; a poisonous task ends this process on the way."""
+        await work.do(self._plan, task, min(work_s, kills_after_s), self._pool)
+        if kills_after_s <= work_s:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def jitter_roll(self, task: int, attempt: int) -> float:
+        """See Work."""
+        return self._plan.jitter_roll(task, attempt)
+
+    def patience_s(self, task: int, attempt: int) -> float | None:
+        """See Work."""
+        return patience_s(self._plan, task, attempt)
+
+    async def close(self) -> None:
+        """See Work."""
+        if self._offered:
+            await self._offered.close()
+
+
+class OfferedWork:
+    """Tasks that clients submit, done by the handlers of their roles."""
+
+    with_payload = True
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.workshop = Workshop(scenario)
+        self._seed = scenario.seed
+
+    async def start(self) -> None:
+        """See Work."""
+        await self.workshop.start()
+
+    async def do(self, claim: Claim) -> Ended:
+        """See Work."""
+        job = Job(claim.id, claim.role, claim.priority, claim.task.attempt, claim.task.token, claim.payload)
+        try:
+            result = await self.workshop.do(job)
+        except Permanent as error:
+            return Ended(failed=True, permanent=True, error=str(error))
+        except Failed as error:
+            return Ended(failed=True, error=str(error))
+        return DONE if result is None else Ended(result=result)
+
+    def jitter_roll(self, task: int, attempt: int) -> float:
+        """See Work."""
+        return draws.uniform(draws.stream(self._seed, "jitter", attempt), task)
+
+    def patience_s(self, task: int, attempt: int) -> float | None:
+        """See Work. Clients of a standing mesh wait for ever; they may cancel."""
+        return None
+
+    async def close(self) -> None:
+        """See Work."""
+        await self.workshop.close()
+
+
+def _has_handlers(scenario: Scenario) -> bool:
+    return any(role.handler is not None for role in scenario.workload.roles.values())

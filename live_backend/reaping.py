@@ -1,0 +1,108 @@
+"""The reaper's process: `python -m live_backend.reaping`. Many may run, on any machine; one is active at a time.
+
+It is told on standard input where the servers are (one line of JSON: dsn, redis_url, schema, prefix), and ends when
+that closes: then its parent is gone. The rules are those of the mesh, which stand in the table `mesh`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import signal
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn
+
+from lab.errors import LabError
+from lab.limits import LEADER_LEASE_S, LEADER_RENEWALS
+from lab.rules.rulebook import Rulebook
+from lab.scenario import Scenario
+from live_backend.broker import Broker, connect
+from live_backend.database import Database
+from live_backend.ending import end
+from live_backend.leading import Candidate
+from live_backend.loops import run_in_fast_loop, supervised
+from live_backend.reaper import Reaper
+from live_backend.revisions import refuse_other_revision
+from live_backend.store import Store
+
+MESH = """
+select scenario::text, base from mesh"""
+JOB = "reaper"
+
+
+class Standby:
+    """Waits for the lead, reaps while it has it."""
+
+    def __init__(self, dsn: str, redis_url: str, schema: str, prefix: str) -> None:
+        self._databases = [Database(dsn, schema, plan_cache_mode="force_custom_plan") for _ in range(2)]
+        self._broker = Broker(connect(redis_url), prefix)
+        holder = f"{os.uname().nodename}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._candidate = Candidate(self._databases[0], JOB, holder, LEADER_LEASE_S)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        reaping: asyncio.Task[None] | None = None
+        try:
+            while True:
+                if await self._candidate.leads():
+                    reaping = reaping or supervised(self._reaper(await self._rules()).run(), "reaper")
+                elif reaping is not None:
+                    await end(reaping)
+                    reaping = None
+                await asyncio.sleep(LEADER_LEASE_S / LEADER_RENEWALS)
+        finally:
+            if reaping is not None:
+                await end(reaping)
+                await self._candidate.resign()
+
+    def _reaper(self, rules: Rulebook) -> Reaper:
+        store = Store(self._databases[1], rules.lease)
+        kept = set[asyncio.Task[None]]()
+
+        def note(task: int) -> None:
+            noting = asyncio.ensure_future(store.note("requeued", task=task))
+            kept.add(noting)
+            noting.add_done_callback(kept.discard)
+
+        return Reaper(store, self._broker, rules, note)
+
+    async def _rules(self) -> Rulebook:
+        while not (rows := await self._databases[0].rows(MESH)):
+            await asyncio.sleep(LEADER_LEASE_S)  # the tables are there, the mesh is not yet
+        return Scenario.from_data(json.loads(rows[0][0]), base=Path(rows[0][1])).rules
+
+
+async def main() -> NoReturn:
+    """Be told, stand by, and leave when asked to, or when the parent is gone."""
+    loop = asyncio.get_running_loop()
+    told = json.loads(await loop.run_in_executor(None, sys.stdin.readline))
+    standby = asyncio.ensure_future(_stand_by(told))
+    loop.add_signal_handler(signal.SIGTERM, standby.cancel)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    status = 0
+    with suppress(asyncio.CancelledError):
+        try:
+            await standby
+        except LabError as error:
+            print(error, file=sys.stderr, flush=True)
+            status = 1
+    os._exit(status)
+
+
+async def _stand_by(told: dict[str, str]) -> None:
+    await asyncio.to_thread(refuse_other_revision, told["dsn"], told["schema"])
+    await Standby(**told).run()
+
+
+def _end_with_parent() -> None:
+    sys.stdin.read()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    run_in_fast_loop(main())
