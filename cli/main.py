@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cli import failing
+from cli.standing_options import add_standing
 from cli.terminal import flush_stdout, ready_streams, runs_folder, tell
 from lab.errors import UsageError
 from lab.limits import REPLICATIONS_MAX
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from lab.until import Target
 
 EXIT_USAGE = 2
-LATER = ("sweep", "calibrate", "up", "api")
+LATER = ("sweep", "calibrate")
 """Commands of the design that come with later versions. Not in --help: what is listed there works."""
 
 
@@ -68,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
     _add_runs(commands)
     doctor = commands.add_parser("doctor", help="what is here, what is missing, and how to mend it")
     _add_json(doctor)
-    commands.add_parser("worker", help="run worker processes for live runs that are started elsewhere")
+    add_standing(commands)
     return top
 
 

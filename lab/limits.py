@@ -73,6 +73,14 @@ LEADER_RENEWALS: Final = 4
 """How often within that it says that it lives."""
 SWEEP_SHARE_MAX: Final = 0.2
 """A reaper looks at most this share of its time: above a very long backlog sweeps become rarer instead of endless."""
+SWEEP_ANSWER_S_MAX: Final = 0.5
+"""A sweep waits no longer for Redis, which it would see again in the next one: leases lapse meanwhile."""
+SWEEPS_COMPARED: Final = 3
+"""By the shortest of so many: a sweep that a frozen server held up says nothing about the backlog."""
+DEEP_SWEEPS: Final = 10
+"""One sweep in so many compares the queues with the store id by id, even if the numbers agree."""
+DEEP_TASKS_MAX: Final = 50_000
+"""Unless more tasks than this wait: reading them all takes a second, and numbers that large hide little."""
 TAKEN_EXPIRE_S: Final = 600
 """What a dead worker had taken and not claimed is forgotten by Redis after this long; PostgreSQL knows it anyway."""
 SERVER_AWAY_S_MAX: Final = 60.0
@@ -131,7 +139,9 @@ MEND_S: Final = 1.0
 API_STOP_S_MAX: Final = 10.0
 """An API or reaper process that has not left this long after it was asked to is killed by its id."""
 
-# Pruning what is finished: each batch is one statement, so that it never holds up the mesh for longer than a moment.
+# Pruning what is finished: each batch is one transaction, so that it never holds up the mesh for longer than a moment.
+PRUNE_KEEP_S_MIN: Final = 3_600.0
+"""What finished since then stays: clients may still ask for it, or read on in the events (FEED_RESUME_S_MAX)."""
 PRUNE_BATCH_TASKS: Final = 5_000
 PRUNE_BATCH_ROWS: Final = 20_000
 PRUNE_RANGES: Final = 64
@@ -225,3 +235,13 @@ FEED_LOCK_MS_MAX: Final = 50
 """Shorter than PostgreSQL's deadlock_timeout, so that a vacuum is never cancelled for it."""
 SOCKET_MESSAGE_BYTES_MAX: Final = 64 * 1024
 SOCKET_PING_S: Final = 20.0
+
+# A soak (live_backend/soak.py), which strikes a mesh of its own.
+SOAK_MINUTES_MAX: Final = 24 * 60
+SOAK_EVERY_S_MAX: Final = 3_600
+SOAK_RATE_PER_S_MAX: Final = 5_000
+"""A client in the same process as the nemesis submits them; more is a benchmark."""
+SOAK_REQUESTS_MAX: Final = 256
+"""Requests under way at the same time. While more would be, nothing is submitted, and the report says so."""
+SOAK_DRAIN_S_MAX: Final = 180.0
+"""A mesh that has been healed and still has work after this long has lost it."""

@@ -5,10 +5,13 @@ Both answer with what the rulebook needs to judge the attempt, and know nothing 
 
 from __future__ import annotations
 
+import asyncio
+import math
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
 from lab import draws, faults
@@ -61,12 +64,12 @@ class PlannedWork:
 
     with_payload = False
 
-    def __init__(self, plan: Plan, place: int, run_s: Callable[[], float]) -> None:
+    def __init__(self, plan: Plan, place: int, run_s: Callable[[], float], schema: str) -> None:
         self._plan, self._place, self._run_s = plan, place, run_s
         self._faults = plan.scenario.faults
         self._pool = ThreadPoolExecutor(min(32, plan.scenario.mesh.slots), thread_name_prefix="work")
         self._wastes = plan.scenario.rules.deadline.wastes
-        self._offered = OfferedWork(plan.scenario) if _has_handlers(plan.scenario) else None
+        self._offered = OfferedWork(plan.scenario, f"{schema}-") if _has_handlers(plan.scenario) else None
         # Drawn before the run: the first draw may load SciPy, which takes a third of a second.
         plan.column("service", 1)
 
@@ -77,33 +80,29 @@ class PlannedWork:
 
     async def do(self, claim: Claim) -> Ended:
         """See Work."""
-        task, attempt = claim.id, claim.task.attempt
-        role = self._plan.role_names[self._plan.role[task]]
-        if self._offered and self._offered.workshop.handles(role):
-            return await self._offered.do(claim._replace(role=role, priority=int(self._plan.priority[task])))
         started_s = self._run_s()
-        outcome = self._plan.outcome(task, attempt, started_s, self._place)
-        if not self._faults:
-            await work.do(self._plan, task, outcome.work_s, self._pool)
-            ended = DONE if not outcome.failed else Ended(failed=True, permanent=outcome.permanent)
-        else:
-            await self._struck(task, outcome.work_s, faults.kills_after_s(self._faults, task, started_s))
+        ended = await self._worked(claim, started_s)
+        if self._faults:
             ended_s = self._run_s()
-            ended = Ended(
-                outcome.failed,
-                outcome.permanent,
-                late_s=faults.completion_delay_s(self._faults, ended_s),
-                twice=faults.is_delivered_twice(self._faults, ended_s),
-            )
-        if self._wastes and deadline.has_left(claim.waited_s, self._plan.patience_s(task, attempt)):
+            late_s = faults.completion_delay_s(self._faults, ended_s)
+            ended = ended._replace(late_s=late_s, twice=faults.is_delivered_twice(self._faults, ended_s))
+        if self._wastes and deadline.has_left(claim.waited_s, self._plan.patience_s(claim.id, claim.task.attempt)):
             return ended._replace(failed=True)
         return ended
 
-    async def _struck(self, task: int, work_s: float, kills_after_s: float) -> None:
-        """Work under faults; a poisonous task ends this process on the way."""
-        await work.do(self._plan, task, min(work_s, kills_after_s), self._pool)
-        if kills_after_s <= work_s:
-            os.kill(os.getpid(), signal.SIGKILL)
+    async def _worked(self, claim: Claim, started_s: float) -> Ended:
+        """The work itself: the handler's, or as planned. A poisonous task ends this process on the way."""
+        task, plan = claim.id, self._plan
+        kills_after_s = faults.kills_after_s(self._faults, task, started_s)
+        role = plan.role_names[plan.role[task]]
+        if self._offered and self._offered.workshop.handles(role):
+            with _dying(kills_after_s):
+                return await self._offered.do(claim._replace(role=role, priority=int(plan.priority[task])))
+        outcome = plan.outcome(task, claim.task.attempt, started_s, self._place)
+        await work.do(plan, task, min(outcome.work_s, kills_after_s), self._pool)
+        if kills_after_s <= outcome.work_s:
+            _die()
+        return DONE if not outcome.failed else Ended(failed=True, permanent=outcome.permanent)
 
     def jitter_roll(self, task: int, attempt: int) -> float:
         """See Work."""
@@ -119,13 +118,30 @@ class PlannedWork:
             await self._offered.close()
 
 
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@contextmanager
+def _dying(after_s: float) -> Iterator[None]:
+    """A block in which this process dies after so long, if it is still in it."""
+    if after_s == math.inf:
+        yield
+        return
+    death = asyncio.get_running_loop().call_later(after_s, _die)
+    try:
+        yield
+    finally:
+        death.cancel()
+
+
 class OfferedWork:
     """Tasks that clients submit, done by the handlers of their roles."""
 
     with_payload = True
 
-    def __init__(self, scenario: Scenario) -> None:
-        self.workshop = Workshop(scenario)
+    def __init__(self, scenario: Scenario, key_scope: str = "") -> None:
+        self.workshop = Workshop(scenario, key_scope=key_scope)
         self._seed = scenario.seed
 
     async def start(self) -> None:

@@ -98,6 +98,14 @@ class EmbeddedServer(ABC):
         except (StartFailed, OSError) as error:
             raise ServersUnavailable(f"{NAMES[self.kind]} could not be killed: {error}") from error
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether its process is gone."""
+        try:
+            return self._watchdog.status(self.kind) is not None
+        except OSError as error:
+            raise ServersUnavailable(f"{NAMES[self.kind]}: {error}.") from error
+
     def start(self) -> None:
         """Start it again on the same directory and settings. Nothing happens if it runs."""
         try:

@@ -1,6 +1,7 @@
 """A private PostgreSQL with its durability on: a data directory of its own, a unix socket, no TCP.
 
 PostgreSQL refuses to run as root. Then it runs as an unprivileged user, in a directory that belongs to that user.
+The data goes with the run, unless a folder is named that keeps it; the socket is private and goes in any case.
 """
 
 from __future__ import annotations
@@ -15,11 +16,20 @@ from typing import Final
 from urllib.parse import quote
 
 from live_backend.addresses import ServersUnavailable, ask_postgres
-from live_backend.embedded import SIGKILL, SIGQUIT, START_TIMEOUT_S, EmbeddedServer, StartFailed
+from live_backend.embedded import (
+    RECOVERY_TIMEOUT_S,
+    SIGKILL,
+    SIGQUIT,
+    START_TIMEOUT_S,
+    EmbeddedServer,
+    StartFailed,
+)
 from live_backend.watchdog import Account, Watchdog
 
 HOME_PREFIX: Final = "meshlab-pg-"
 SOCKET_NAME: Final = ".s.PGSQL.5432"
+KEPT_NAME: Final = "postgres"
+"""The data directory in a folder that keeps data. It gets this name when it is complete."""
 NOT_COPIED: Final = ("include", "pgxs", "pkgconfig", "doc", "__pycache__")
 """What serves to build against PostgreSQL or to read about it, not to run it."""
 INIT_TIMEOUT_S: Final = 60.0
@@ -44,10 +54,18 @@ class EmbeddedPostgres(EmbeddedServer):
     stop_ladder = (signal.SIGINT, SIGQUIT, SIGKILL)  # fast shutdown, then immediate, then the hard way
 
     def __init__(
-        self, watchdog: Watchdog, logs: Path, base: Path, environ: Mapping[str, str], account: Account | None
+        self,
+        watchdog: Watchdog,
+        logs: Path,
+        base: Path,
+        environ: Mapping[str, str],
+        account: Account | None,
+        keep: Path | None = None,
     ) -> None:
         super().__init__(watchdog, logs, environ, account)
-        self._base = base
+        self._base, self._keep = base, keep
+        self._is_kept = False
+        """Whether data of an earlier run was there before we began: initdb's own looks the same while it is made."""
         self._attempt = 0
 
     @property
@@ -68,18 +86,21 @@ class EmbeddedPostgres(EmbeddedServer):
         if self._account:
             # Only now: while root still wrote into it, nobody else could plant a link there.
             os.chown(self._home, self._account.uid, self._account.gid)
+        self._is_kept = self._has_kept_data()
+        if self._is_kept:
+            return
         # The role is named like the user who runs the lab, and only that user gets in (`peer`): when root runs it, the
         # directory belongs to `nobody`, whom other services may share. No sync: nothing is committed yet, and the
-        # directory ends with the run.
+        # directory ends with the run, unless it is to be kept.
         command = [
             str(initdb),
             "-D",
-            str(self._data),
+            str(self._empty_data()),
             "-U",
             _our_name(),
             "--auth-local=peer",
             "--auth-host=reject",
-            "--no-sync",
+            *(() if self._keep else ("--no-sync",)),
             "--locale=C",
             "--encoding=UTF8",
             "--no-instructions",
@@ -90,7 +111,32 @@ class EmbeddedPostgres(EmbeddedServer):
 
     @property
     def _data(self) -> Path:
-        return self._home / "data"
+        return self._keep / KEPT_NAME if self._keep else self._home / "data"
+
+    def _has_kept_data(self) -> bool:
+        """Whether data of an earlier run is there. Raises StartFailed if this program cannot read it."""
+        if self._keep is None:
+            return False
+        try:
+            version = (self._data / "PG_VERSION").read_text().strip()
+        except FileNotFoundError:
+            return False
+        if version != self.binary.version.split(".")[0]:
+            raise StartFailed(f"{self._data} was written by version {version}, this is {self.binary.version}")
+        return True
+
+    def _empty_data(self) -> Path:
+        """Where initdb makes the data directory. One that is to be kept is renamed when it is complete, so that a lab
+        which is killed meanwhile leaves nothing that looks like data.
+        """
+        if self._keep is None:
+            return self._data
+        unfinished = self._data.with_suffix(".new")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(mode=0o700)
+        if self._account:
+            os.chown(unfinished, self._account.uid, self._account.gid)
+        return unfinished
 
     @property
     def _init_name(self) -> str:
@@ -117,9 +163,15 @@ class EmbeddedPostgres(EmbeddedServer):
         return server, server.with_name("initdb")
 
     def _await_ready(self) -> None:
+        if self._is_kept:
+            self._run_server()
+            self._await_answer(RECOVERY_TIMEOUT_S)
+            return
         self._until(lambda: self._watchdog.status(self._init_name) is not None, INIT_TIMEOUT_S, "initdb has not ended")
         if status := self._watchdog.status(self._init_name):
             raise StartFailed(f"initdb ended with status {status}: {self._last_words()}")
+        if self._keep:
+            self._data.with_suffix(".new").rename(self._data)
         self._run_server()
         self._await_answer(START_TIMEOUT_S)
 

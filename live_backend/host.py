@@ -1,5 +1,6 @@
 """A host of workers, `meshlab worker`: takes up invitations of engines elsewhere and runs one worker process for each
-until it is over. It decides nothing: it starts, delivers signals, and reports how the process ended.
+until it is over. It decides nothing: it starts, delivers signals, and reports how the process ended. Beside that it
+serves the standing mesh, if there is one (`membership.py`).
 
 Hosts take turns because they all wait at the head of one list; there is no limit to how many workers one may hold, so a
 mesh with more workers than hosts runs all the same.
@@ -27,13 +28,15 @@ from live_backend.broker import GONE, RedisError, connect
 from live_backend.config import INVITATIONS, SIGNALS, Orders, Report, Silence, WorkerConfig
 from live_backend.ending import end
 from live_backend.invitations import shared_addresses
+from live_backend.membership import Membership, Share
 from live_backend.processes import EXIT_RECYCLED, KILL, LocalProcess, how, start_process
+from live_backend.standing import Addresses
 
 EXPIRE_MS = int(LINK_EXPIRE_S * 1000)
 Tell = Callable[[str], None]
 
 
-def serve(environ: Mapping[str, str], tell: Tell) -> None:
+def serve(environ: Mapping[str, str], tell: Tell, share: Share | None = None) -> None:
     """Serve until SIGTERM or Ctrl-C, and return when all children have left.
 
     Raises ServersUnavailable if the environment names no servers or they do not answer, Interrupted after a second
@@ -42,17 +45,18 @@ def serve(environ: Mapping[str, str], tell: Tell) -> None:
     redis_server, postgres = shared_addresses(environ, "meshlab worker")
     facts = external_redis(*redis_server), external_postgres(*postgres)
     tell("; ".join(f"{fact.kind} {fact.version} at {fact.where}" for fact in facts))
-    asyncio.run(Host(redis_server[1], postgres[1], tell).run())
+    asyncio.run(Host(redis_server[1], postgres[1], tell, share or Share()).run())
 
 
 class Host:
     """Waits for invitations, and holds the children."""
 
-    def __init__(self, redis_url: str, dsn: str, tell: Tell) -> None:
+    def __init__(self, redis_url: str, dsn: str, tell: Tell, share: Share) -> None:
         self.name = f"{socket.gethostname()}:{os.getpid()}"
         self._redis_url, self._dsn, self._tell = redis_url, dsn, tell
         self._leaving, self._hurry = asyncio.Event(), asyncio.Event()
         self._children: set[asyncio.Task[None]] = set()
+        self._membership = Membership(Addresses(dsn, redis_url), share, tell)
 
     async def run(self) -> None:
         """Take whatever is offered until told to leave; then see all children leave."""
@@ -61,12 +65,14 @@ class Host:
                 asyncio.get_running_loop().add_signal_handler(number, self._leave)
         async with connect(self._redis_url) as client:
             self._tell(f"{self.name} waits for invitations")
+            member = asyncio.create_task(self._membership.run(self._leaving, self._hurry))
+            member.add_done_callback(self._over)
             try:
                 while (invitation := await self._next(client)) is not None:
                     self._accept(client, invitation)
-                await asyncio.gather(*self._children, return_exceptions=True)
+                await asyncio.gather(member, *self._children, return_exceptions=True)
             finally:
-                await end(*self._children)
+                await end(member, *self._children)
         if self._hurry.is_set():
             raise Interrupted("left at once; what the workers ran is taken over when its leases lapse")
 
@@ -75,8 +81,8 @@ class Host:
             self._hurry.set()
             return
         self._leaving.set()
-        if self._children:
-            self._tell(f"leaving; {len(self._children)} workers finish or hand back (once more to leave at once)")
+        if workers := len(self._children) + self._membership.processes:
+            self._tell(f"leaving; {workers} workers finish or hand back (once more to leave at once)")
 
     async def _next(self, client: redis.Redis) -> str | None:
         """The next invitation, or None when it is time to leave."""

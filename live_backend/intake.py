@@ -25,6 +25,7 @@ from lab.rules.tasks import Event, State
 from live_backend import statements
 from live_backend.broker import GONE, Broker
 from live_backend.database import Database
+from live_backend.ending import end
 from live_backend.loops import supervised
 
 OnCommit = Callable[[int, float], None]
@@ -84,9 +85,7 @@ class Intake:
 
     async def close(self) -> None:
         """Commit nothing more. Whoever still waits is refused."""
-        for loop in self._loops:
-            loop.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
+        await end(*self._loops)
         self._refuse(self._waiting, IntakeFull("the mesh is stopping; submit again when it is back"))
         await self._database.close()
 

@@ -64,16 +64,21 @@ class Processes(Protocol):
         """The end, after all processes have left."""
 
 
-async def start_process(log: IO[bytes]) -> Process:
-    """A worker process on this machine. It says into `log` what it has to say, and dies when its input closes."""
+async def start_process(
+    log: IO[bytes] | int, module: str = "live_backend.worker", *, out: IO[bytes] | int | None = None
+) -> Process:
+    """A worker process on this machine, or another of ours. It says into `log` what it has to say (what it prints goes
+    into `out`, if there is one), and dies when its input closes.
+    """
+    own_path = os.environ.get("PYTHONPATH")  # where the user's handlers may be
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "live_backend.worker",
+        module,
         stdin=PIPE,
-        stdout=log,
+        stdout=log if out is None else out,
         stderr=log,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), own_path)))},
         start_new_session=True,  # a Ctrl-C at the terminal is for us; we tell the workers
     )
 
@@ -92,13 +97,14 @@ class LocalProcess:
 
     async def configure(self, config: WorkerConfig) -> None:
         """See WorkerProcess."""
-        await self._write(config.to_line())
+        await self.tell(config.to_line())
 
     async def start_run(self, epoch_s: float) -> None:
         """See WorkerProcess."""
-        await self._write(f"start {epoch_s!r}\n")
+        await self.tell(f"start {epoch_s!r}\n")
 
-    async def _write(self, line: str) -> None:
+    async def tell(self, line: str) -> None:
+        """Write a line to its standard input."""
         if self._process.stdin is not None:
             with suppress(ConnectionError):  # it died meanwhile; whoever waits for it sees to that
                 self._process.stdin.write(line.encode())

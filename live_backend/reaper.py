@@ -9,13 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from lab.limits import LEFT_POLL_S, LIVE_BATCH_TASKS_MAX, RETRY_POLL_S, SWEEP_SHARE_MAX
+from lab.limits import (
+    DEEP_SWEEPS,
+    DEEP_TASKS_MAX,
+    LEFT_POLL_S,
+    LIVE_BATCH_TASKS_MAX,
+    RETRY_POLL_S,
+    SWEEP_ANSWER_S_MAX,
+    SWEEP_SHARE_MAX,
+    SWEEPS_COMPARED,
+)
 from lab.rules.rulebook import Rulebook
 from lab.rules.tasks import Accepted, Event, State, Task, transition
 from live_backend.broker import GONE, Broker
+from live_backend.ending import end
 from live_backend.store import Store, Verdict
 
 OnRequeued = Callable[[int], None]
@@ -42,12 +53,23 @@ class Reaper:
     ) -> None:
         self._store, self._broker, self._rules = store, broker, rules
         self._on_requeued, self._patience_of = on_requeued, patience_of
+        self._sweeps = 0
         self._sweeping = asyncio.Lock()
         """Held by a sweep, and by a redrive: what one of them moves the other must not find half moved."""
 
     async def run(self) -> None:
         """Until cancelled: due retries as they come, clients that left soon after, everything else every `sweep_s`."""
-        next_sweep, next_look = time.monotonic() + self._rules.lease.sweep_s, time.monotonic()
+        loops = [asyncio.ensure_future(loop) for loop in (self._watch_loop(), self._sweep_loop())]
+        try:
+            await asyncio.gather(*loops)
+        finally:
+            await end(*loops)
+
+    async def _watch_loop(self) -> None:
+        """What Redis knows the moment of. By itself: a Redis that is frozen keeps it waiting, and leases lapse all the
+        same.
+        """
+        next_look = time.monotonic()
         await self._sign_index()
         while True:
             with suppress(*GONE):
@@ -56,26 +78,31 @@ class Reaper:
                 next_look = time.monotonic() + LEFT_POLL_S
                 with suppress(*GONE):
                     await self._cancel_expired()
-            if time.monotonic() >= next_sweep:
-                next_sweep = await self._timed_sweep()
             await asyncio.sleep(RETRY_POLL_S)
 
-    async def _timed_sweep(self) -> float:
-        """A sweep; returns when the next is due. One that takes long is followed by a longer rest."""
-        began = time.monotonic()
-        with suppress(*GONE):
-            await self.sweep()
-        ended = time.monotonic()
-        return max(began + self._rules.lease.sweep_s, ended + (ended - began) / SWEEP_SHARE_MAX)
+    async def _sweep_loop(self) -> None:
+        """Where every sweep takes long, longer rests follow. One alone was held up by a server that was away."""
+        rest_s = sweep_s = self._rules.lease.sweep_s
+        took_s: deque[float] = deque(maxlen=SWEEPS_COMPARED)
+        while True:
+            await asyncio.sleep(rest_s)
+            began = time.monotonic()
+            if await self.sweep():
+                took_s.append(time.monotonic() - began)
+            rest_s = max(began + sweep_s - time.monotonic(), min(took_s, default=0.0) / SWEEP_SHARE_MAX)
 
-    async def sweep(self) -> None:
-        """One look at everything that should have happened by now."""
+    async def sweep(self) -> bool:
+        """One look at everything that should have happened by now. Returns whether Redis could be told all of it."""
+        told = True
         async with self._sweeping:
             await self._store.advance()
-            await self._return_overdue()
-            if self._rules.lease.reclaims:
-                await self._reclaim_lapsed()
-                await self._mend_index()
+            leased = (self._reclaim_lapsed, self._return_overdue, self._mend_index)
+            for step in leased if self._rules.lease.reclaims else (self._return_overdue,):
+                try:
+                    await step()
+                except GONE:  # in PostgreSQL it has happened; Redis hears of it in a later sweep
+                    told = False
+        return told
 
     async def redrive(self, role: str | None = None, ids: Sequence[int] | None = None) -> list[int]:
         """Put every dead letter (or those of a role, or these) back into its queue, in the order of the ids. Returns
@@ -132,7 +159,8 @@ class Reaper:
         await self._push([(task, queue) for task, queue, state in taken_back if state is State.PENDING])
         dead = [task for task, _, state in taken_back if state is State.PERMANENT_FAILURE]
         if dead:
-            await self._broker.settled({}, dead)
+            async with asyncio.timeout(SWEEP_ANSWER_S_MAX):
+                await self._broker.settled({}, dead)
 
     def _verdict(self, task: int, facts: Task, event: Event) -> Verdict:
         """What the rulebook says of an event, and how long the client will wait for the next try."""
@@ -150,12 +178,15 @@ class Reaper:
         """Put back pending tasks that stand in no queue and on no living worker's list: pushing twice is harmless.
 
         The cheap question first: as long as the queues hold at least as many tasks as have been pending for a sweep,
-        none is missing.
+        none is missing; unless they hold some twice, or cancelled ones, so now and then all are looked at.
         """
         older_s = self._rules.lease.sweep_s
-        intact, queued = await self._broker.mark(), sum((await self._broker.depths())[:3])
+        async with asyncio.timeout(SWEEP_ANSWER_S_MAX):
+            intact, queued = await self._broker.mark(), sum((await self._broker.depths())[:3])
         expected = await self._store.count_waiting(older_s)
-        if not expected or (intact and queued >= expected):
+        self._sweeps += 1
+        all_are_looked_at = self._sweeps % DEEP_SWEEPS == 0 and expected <= DEEP_TASKS_MAX
+        if not expected or (intact and queued >= expected and not all_are_looked_at):
             return
         waiting = await self._store.waiting(older_s)
         # What a worker took that was heard of within a lease is in good hands.
@@ -170,7 +201,8 @@ class Reaper:
 
     async def _push(self, tasks: Sequence[tuple[int, int]], *, front: bool = False) -> None:
         if tasks:
-            await self._broker.push(_by_class(tasks), front=front)
+            async with asyncio.timeout(SWEEP_ANSWER_S_MAX):  # a TimeoutError is an OSError: then Redis is gone
+                await self._broker.push(_by_class(tasks), front=front)
 
 
 def _by_class(tasks: Sequence[tuple[int, int]]) -> dict[int, list[int]]:

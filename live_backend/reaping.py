@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import NoReturn
 
@@ -31,7 +32,7 @@ from live_backend.revisions import refuse_other_revision
 from live_backend.store import Store
 
 MESH = """
-select scenario::text, base from mesh"""
+select scenario::text, base, changed_at from mesh"""
 JOB = "reaper"
 
 
@@ -42,23 +43,37 @@ class Standby:
         self._databases = [Database(dsn, schema, plan_cache_mode="force_custom_plan") for _ in range(2)]
         self._broker = Broker(connect(redis_url), prefix)
         holder = f"{os.uname().nodename}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._reaping: asyncio.Task[None] | None = None
+        self._ruled_since: datetime | None = None
         self._candidate = Candidate(self._databases[0], JOB, holder, LEADER_LEASE_S)
 
     async def run(self) -> None:
         """Until cancelled."""
-        reaping: asyncio.Task[None] | None = None
         try:
             while True:
                 if await self._candidate.leads():
-                    reaping = reaping or supervised(self._reaper(await self._rules()).run(), "reaper")
-                elif reaping is not None:
-                    await end(reaping)
-                    reaping = None
+                    await self._reap_by_the_rules_of_now()
+                else:
+                    await self._rest()
                 await asyncio.sleep(LEADER_LEASE_S / LEADER_RENEWALS)
         finally:
-            if reaping is not None:
-                await end(reaping)
+            if self._reaping is not None:
+                await self._rest()
                 await self._candidate.resign()
+
+    async def _reap_by_the_rules_of_now(self) -> None:
+        """A mesh that is published anew may have other rules."""
+        rows = await self._databases[0].rows(MESH)  # none: the tables are there, the mesh is not yet
+        if rows and rows[0][2] != self._ruled_since:
+            await self._rest()
+            rules = Scenario.from_data(json.loads(rows[0][0]), base=Path(rows[0][1])).rules
+            self._ruled_since = rows[0][2]
+            self._reaping = supervised(self._reaper(rules).run(), "reaper")
+
+    async def _rest(self) -> None:
+        if self._reaping is not None:
+            await end(self._reaping)
+        self._reaping = self._ruled_since = None
 
     def _reaper(self, rules: Rulebook) -> Reaper:
         store = Store(self._databases[1], rules.lease)
@@ -70,11 +85,6 @@ class Standby:
             noting.add_done_callback(kept.discard)
 
         return Reaper(store, self._broker, rules, note)
-
-    async def _rules(self) -> Rulebook:
-        while not (rows := await self._databases[0].rows(MESH)):
-            await asyncio.sleep(LEADER_LEASE_S)  # the tables are there, the mesh is not yet
-        return Scenario.from_data(json.loads(rows[0][0]), base=Path(rows[0][1])).rules
 
 
 async def main() -> NoReturn:

@@ -7,6 +7,7 @@ guess at columns, so it is refused when it starts, in one line, and never in the
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +15,8 @@ import psycopg
 from psycopg import sql
 
 from lab.errors import Unavailable
-from live_backend.addresses import CONNECT_TIMEOUT_S
+from lab.limits import SERVER_AWAY_S_MAX
+from live_backend.addresses import CONNECT_TIMEOUT_S, one_line
 
 MIGRATIONS: Final = Path(__file__).with_name("migrations")
 HEAD: Final = max(path.name.split("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
@@ -66,10 +68,25 @@ def _enter(connection: Any, schema: str) -> str | None:
     return _present(connection, schema)
 
 
-def refuse_other_revision(dsn: str, schema: str) -> None:
-    """Raises Unavailable, saying which side must be upgraded, unless the schema's tables are at `HEAD`."""
-    with psycopg.connect(dsn, connect_timeout=int(CONNECT_TIMEOUT_S)) as connection:
-        present = _present(connection, schema)
+def refuse_other_revision(dsn: str, schema: str, patience_s: float = SERVER_AWAY_S_MAX) -> None:
+    """Raises Unavailable, saying which side must be upgraded, unless the schema's tables are at `HEAD`.
+
+    Blocks while PostgreSQL is away, for `patience_s`: processes start while it restarts, too.
+    """
+    from live_backend.database import backoff_s  # not above: it imports this module
+
+    failures, asked_at = 0, time.monotonic()
+    while True:
+        try:
+            with psycopg.connect(dsn, connect_timeout=int(CONNECT_TIMEOUT_S)) as connection:
+                present = _present(connection, schema)
+            break
+        except psycopg.OperationalError as error:
+            if time.monotonic() - asked_at > patience_s:
+                said = one_line(str(error).strip() or type(error).__name__)
+                raise Unavailable(f"PostgreSQL cannot be asked for the version of its tables: {said}") from error
+            time.sleep(backoff_s(failures))
+            failures += 1
     if present != HEAD:
         raise Unavailable(_refusal(schema, present))
 

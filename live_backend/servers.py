@@ -51,12 +51,15 @@ KINDS: Final[tuple[Kind, ...]] = ("redis", "postgres")
 Own = TypeVar("Own", bound=EmbeddedServer)
 
 
-def open_servers(environ: Mapping[str, str] = os.environ, *, directory: Path | None = None) -> Servers:
+def open_servers(
+    environ: Mapping[str, str] = os.environ, *, directory: Path | None = None, data: Path | None = None
+) -> Servers:
     """Connect to or start both servers, and return when both answer. Raises ServersUnavailable: one line.
 
     `directory` is where the private directories are made (default: TMPDIR if short enough, else /var/tmp, else /tmp).
+    `data` is a folder in which a private PostgreSQL keeps its data from run to run (default: it goes with the run).
     """
-    return _open(KINDS, environ, directory)
+    return _open(KINDS, environ, directory, data)
 
 
 def inspect(environ: Mapping[str, str] = os.environ) -> list[ServerFacts]:
@@ -143,6 +146,13 @@ class Servers:
         time.sleep(down_s)
         self.start_postgres()
 
+    def start_ended(self) -> list[Kind]:
+        """Start our own servers again that have ended, whoever ended them. Returns which; raises ServersUnavailable."""
+        ended = [server for server in (self._redis, self._postgres) if server is not None and server.has_ended]
+        for server in ended:
+            server.start()
+        return [server.kind for server in ended]
+
     def close(self) -> None:
         """Stop what was started and delete its directories. Servers that the environment named are left alone."""
         if self._watchdog:
@@ -159,7 +169,9 @@ class Servers:
         return server
 
 
-def _open(kinds: tuple[Kind, ...], environ: Mapping[str, str], directory: Path | None) -> Servers:
+def _open(
+    kinds: tuple[Kind, ...], environ: Mapping[str, str], directory: Path | None, data: Path | None = None
+) -> Servers:
     _refuse_bad_choice(environ)
     # All that can be refused without starting anything comes first.
     redis = redis_address(environ) if "redis" in kinds else None
@@ -170,7 +182,7 @@ def _open(kinds: tuple[Kind, ...], environ: Mapping[str, str], directory: Path |
     if postgres:
         facts["postgres"] = external_postgres(*postgres)
     missing = [kind for kind in kinds if kind not in facts]
-    servers = _start(missing, environ, directory) if missing else Servers()
+    servers = _start(missing, environ, directory, data) if missing else Servers()
     servers.redis_url = redis[1] if redis else servers.redis_url
     servers.dsn = postgres[1] if postgres else servers.dsn
     facts |= {fact.kind: fact for fact in servers.facts}
@@ -178,7 +190,7 @@ def _open(kinds: tuple[Kind, ...], environ: Mapping[str, str], directory: Path |
     return servers
 
 
-def _start(kinds: list[Kind], environ: Mapping[str, str], directory: Path | None) -> Servers:
+def _start(kinds: list[Kind], environ: Mapping[str, str], directory: Path | None, data: Path | None) -> Servers:
     """Start private servers, both at once: initdb takes half a second in which Redis, and our drivers, get ready."""
     if os.name == "nt":
         raise ServersUnavailable(
@@ -187,6 +199,7 @@ def _start(kinds: list[Kind], environ: Mapping[str, str], directory: Path | None
         )
     account = _unprivileged_account() if os.geteuid() == 0 and "postgres" in kinds else None
     base = _base_directory(environ, directory, account)
+    keep = _keeping_folder(data, account) if data else None
     servers = Servers(watchdog := Watchdog())
     try:
         private = watchdog.make_directory(base, PRIVATE_PREFIX)
@@ -195,7 +208,7 @@ def _start(kinds: list[Kind], environ: Mapping[str, str], directory: Path | None
             servers._redis = EmbeddedRedis(watchdog, private, environ)
             started.append(servers._redis)
         if "postgres" in kinds:
-            servers._postgres = EmbeddedPostgres(watchdog, private, base, environ, account)
+            servers._postgres = EmbeddedPostgres(watchdog, private, base, environ, account, keep)
             started.append(servers._postgres)
         for server in started:
             server.launch()
@@ -265,6 +278,24 @@ def _base_directory(environ: Mapping[str, str], directory: Path | None, account:
     raise ServersUnavailable(
         f"No place for the private servers' sockets: {'; '.join(refusals)}.", "Set TMPDIR to a short path such as /tmp."
     )
+
+
+def _keeping_folder(data: Path, account: Account | None) -> Path:
+    """The folder that keeps data, made if it is missing, and within reach of who runs PostgreSQL."""
+    folder = data.absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        closed = next((part for part in (folder, *folder.parents) if account and not part.stat().st_mode & 0o001), None)
+    except OSError as error:
+        raise ServersUnavailable(
+            f"{folder}: data cannot be kept here ({error.strerror}).", "Name another folder."
+        ) from error
+    if closed and account:
+        raise ServersUnavailable(
+            f"{folder}: no data can be kept here, since PostgreSQL runs as {account.name}, to whom {closed} is closed.",
+            "Name a folder that is open to all (the data in it is not), or run as an ordinary user.",
+        )
+    return folder
 
 
 def _refusals(base: Path, account: Account | None) -> Iterator[str]:

@@ -53,9 +53,11 @@ class Worker:
         self.slots = scenario.mesh.slots
         self.started_epoch_s: float | None = None
         self._cuts = Cuts(scenario.faults, config.place, self._run_s)
-        self.work: Work = (
-            OfferedWork(scenario) if config.standing else PlannedWork(Plan(scenario), config.place, self._run_s)
-        )
+        self.work: Work
+        if config.standing:
+            self.work = OfferedWork(scenario)
+        else:
+            self.work = PlannedWork(Plan(scenario), config.place, self._run_s, config.schema)
         reachable = partial(self._cuts.reachable, "postgres")
         self.broker = Broker(connect(config.redis_url, partial(self._cuts.reachable, "redis")), config.prefix)
         self.claims, self.verdicts = (

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
 from lab.errors import UsageError
 from lab.handlers import Handler
-from lab.limits import HANDLER_HUNG_THREADS_MAX, HANDLER_THREADS_MAX
 from lab.rules import retry
 from lab.rules.handling import Ending
 from lab.scenario import Scenario
-from live_backend.handlers.callables import AsyncCalls, NotFound, ThreadCalls, is_async, load
+from live_backend.handlers.callables import AsyncCalls, NotFound, ThreadCalls, Threads, is_async, load
 from live_backend.handlers.isolated import ProcessCalls
 from live_backend.handlers.synthetic import Synthetic
 from live_backend.jobs import Failed, Job, Permanent, failure
@@ -54,8 +52,7 @@ class Workshop:
         self._do: dict[str, Callable[[Job], Awaitable[str | None]]] = {}
         self._calls: list[Calls] = []
         self._connections: httpcore.AsyncConnectionPool | None = None
-        threads = min(scenario.mesh.slots, HANDLER_THREADS_MAX) + HANDLER_HUNG_THREADS_MAX
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="handler")  # a thread is made when none is idle
+        self._threads = Threads(scenario.mesh.slots)
 
     def handles(self, role: str) -> bool:
         """Whether a role has a handler of its own."""
@@ -66,7 +63,7 @@ class Workshop:
         try:
             for name, role in self._roles.items():
                 if role.handler is None:
-                    synthetic = Synthetic(name, role, self._scenario, self._pool)
+                    synthetic = Synthetic(name, role, self._scenario, self._threads.pool)
                     self._do[name] = _nothing if synthetic.is_nothing else synthetic.do
                 else:
                     calls = await self._calls_of(f"workload.roles.{name}.handler", role.handler)
@@ -95,7 +92,7 @@ class Workshop:
         self._calls = []
         if self._connections is not None:
             await self._connections.aclose()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._threads.pool.shutdown(wait=False, cancel_futures=True)
 
     async def _calls_of(self, where: str, handler: Handler) -> Calls:
         timeout_s = retry.cut(handler.timeout_s, self._scenario.rules.retry)
@@ -112,7 +109,7 @@ class Workshop:
         if handler.isolation == "process":
             return ProcessCalls(handler.python, timeout_s, self._scenario.mesh.slots)
         call = load(handler.python)
-        return AsyncCalls(call, timeout_s) if is_async(call) else ThreadCalls(call, timeout_s, self._pool)
+        return AsyncCalls(call, timeout_s) if is_async(call) else ThreadCalls(call, timeout_s, self._threads)
 
     def _endpoint(self, where: str, handler: Handler, timeout_s: float) -> Calls:
         # Imported where it is needed: most scenarios have no endpoint.

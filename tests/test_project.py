@@ -258,7 +258,7 @@ def test_compose_publishes_the_app_on_loopback_and_nothing_else() -> None:
     text = (ROOT / "docker-compose.yml").read_text("utf-8")
     compose = yaml.safe_load(text)
     ports = {name: service["ports"] for name, service in compose["services"].items() if "ports" in service}
-    assert ports == {"app": ["127.0.0.1:8501:8501"]}
+    assert ports == {"app": ["127.0.0.1:8501:8501"], "api": ["127.0.0.1:8700:8700"]}
     assert compose["networks"]["servers"]["internal"] is True
     for server in ("redis", "postgres"):
         assert compose["services"][server]["networks"] == ["servers"]

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from lab.limits import HANDLER_HUNG_THREADS_MAX
+from lab.limits import HANDLER_HUNG_THREADS_MAX, HANDLER_THREADS_MAX
 from lab.rules.handling import Ending
 from live_backend.jobs import Failed, Job, Permanent, decoded, described, failure, failure_of, result_text
 
@@ -147,33 +147,21 @@ class AsyncCalls:
             self._timer.cancel()
 
 
-class ThreadCalls:
-    """An ordinary callable, called in a thread. What is cut goes on in its thread, unheard, for as long as it likes."""
+class Threads:
+    """The threads of a worker: one for each slot, and some for calls that were cut and do not end."""
 
-    def __init__(self, call: Call, timeout_s: float, pool: ThreadPoolExecutor) -> None:
-        self._call, self._timeout_s, self._pool = call, timeout_s, pool
+    def __init__(self, slots: int) -> None:
+        threads = min(slots, HANDLER_THREADS_MAX) + HANDLER_HUNG_THREADS_MAX
+        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="handler")  # a thread is made when none is idle
         self._hung: list[Future[str | None]] = []
 
-    async def do(self, job: Job) -> str | None:
-        """Call it. Raises Failed or Permanent."""
-        self._refuse_if_too_many_hang()
-        future = self._pool.submit(self._called, job)
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                return await asyncio.wrap_future(future)
-        except TimeoutError as error:
-            raise timed_out(self._timeout_s) from error
-        finally:
-            if not future.done():
-                self._hung.append(future)
+    def leave(self, future: Future[str | None]) -> None:
+        """Nobody waits for this call any more."""
+        if not future.done():
+            self._hung.append(future)
 
-    def _called(self, job: Job) -> str | None:
-        try:
-            return result_text(self._call(decoded(job)))
-        except BaseException as error:  # in a thread nothing comes from outside
-            raise failure_of(error) from error
-
-    def _refuse_if_too_many_hang(self) -> None:
+    def refuse_if_too_many_hang(self) -> None:
+        """Raises Failed rather than have everybody else's calls wait for threads that may never be free."""
         self._hung = [future for future in self._hung if not future.done()]
         if len(self._hung) >= HANDLER_HUNG_THREADS_MAX:
             raise failure(
@@ -182,5 +170,30 @@ class ThreadCalls:
                 f"give the handler isolation: process, so that they can be killed",
             )
 
+
+class ThreadCalls:
+    """An ordinary callable, called in a thread. What is cut goes on in its thread, unheard, for as long as it likes."""
+
+    def __init__(self, call: Call, timeout_s: float, threads: Threads) -> None:
+        self._call, self._timeout_s, self._threads = call, timeout_s, threads
+
+    async def do(self, job: Job) -> str | None:
+        """Call it. Raises Failed or Permanent."""
+        self._threads.refuse_if_too_many_hang()
+        future = self._threads.pool.submit(self._called, job)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await asyncio.wrap_future(future)
+        except TimeoutError as error:
+            raise timed_out(self._timeout_s) from error
+        finally:
+            self._threads.leave(future)
+
+    def _called(self, job: Job) -> str | None:
+        try:
+            return result_text(self._call(decoded(job)))
+        except BaseException as error:  # in a thread nothing comes from outside
+            raise failure_of(error) from error
+
     async def close(self) -> None:
-        """The pool is the workshop's."""
+        """The threads are the workshop's."""

@@ -32,6 +32,8 @@ class Synthetic:
         self._role, self._seed, self._pool = role, scenario.seed, pool
         self._rules, self._memory_bytes = scenario.rules.retry, int(role.memory_mib * MIB)
         self._values = _values(name, role, scenario)
+        # Once before the work begins: the first draw may load SciPy, which takes a third of a second.
+        service_times(role.service, np.array([0.5]), self._values)
         fails = role.failure_rate > 0 or role.fail_first > 0
         self.is_nothing = role.service == ConstantService(dist="constant", mean_s=0.0) and not (
             fails or self._memory_bytes

@@ -23,7 +23,7 @@ def record(meshlab: Meshlab) -> dict[str, Any]:
 # ---- usage -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["sweep", "calibrate", "up", "api"])
+@pytest.mark.parametrize("command", ["sweep", "calibrate"])
 def test_commands_to_come_say_so_and_are_not_in_the_help(meshlab: Meshlab, command: str) -> None:
     answer = meshlab(command, "--anything")
     assert answer.status == 2
