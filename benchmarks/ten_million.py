@@ -35,7 +35,7 @@ from lab.limits import BLOCK_TASKS
 from lab.rules.lease import LeaseRules
 from lab.rules.retry import RetryRules
 from lab.rules.tasks import TERMINAL, Accepted, Event, State, transition
-from live_backend import database, feed, pruning, statements
+from live_backend import database, feed, narrowing, pruning, statements
 from live_backend.database import Database
 from live_backend.servers import open_servers
 from live_backend.store import Claim, NewTask, Store, Verdict
@@ -92,6 +92,7 @@ def fill(dsn: str, schema: str, first: int, tasks: int, audit: int) -> None:
             tell(f"filling: {highest + 1:,} tasks")
         connection.execute("vacuum (analyze) task")
         connection.execute("vacuum (analyze) transition")
+        narrowing.mend(connection)  # that vacuum may have driven an autovacuum away in the middle
     tell("")
 
 

@@ -144,8 +144,12 @@ PRUNE_KEEP_S_MIN: Final = 3_600.0
 """What finished since then stays: clients may still ask for it, or read on in the events (FEED_RESUME_S_MAX)."""
 PRUNE_BATCH_TASKS: Final = 5_000
 PRUNE_BATCH_ROWS: Final = 20_000
-PRUNE_RANGES: Final = 64
+NARROW_RANGES: Final = 64
 """Ranges of an index that are summarized anew at a time: 64 MiB of the audit log, in which lookups read it all."""
+PROBE_S_MAX: Final = 0.5
+"""A lookup of what is not there takes some 5 ms above ten million tasks; one that takes this long reads the table."""
+PROBE_RANGES_MAX: Final = 8
+"""Ranges that such a lookup may read: new ones, which are not summarized yet."""
 
 # Work of the user's own (live_backend/workshop.py). It is not ours, so everything that comes from it has a bound.
 HANDLER_HEADERS_MAX: Final = 20
@@ -217,6 +221,9 @@ API_GRACE_S_MAX: Final = 5.0
 # The event feed (live_backend/feed.py).
 FEED_STREAMS_MAX: Final = 20
 FEED_BATCH_EVENTS: Final = 1_000
+"""What the tail hands out at a time: few enough that a reader who keeps up never has a full queue for it."""
+FEED_RESUME_EVENTS: Final = 10_000
+"""What one reader's look at the past brings: each look sorts all that is left, so it should not take many."""
 FEED_QUEUE_EVENTS_MAX: Final = 5_000
 """What waits for one reader, some 400 bytes each; a slower one is told what it missed."""
 FEED_WRITE_EVENTS_MAX: Final = 200

@@ -110,8 +110,8 @@ class LiveRun:
         self.notes = Notes(self.now_s)
 
     def now_s(self) -> float:
-        """Seconds since the start of the run; below 0 before it."""
-        return time.monotonic() - self._zero
+        """Seconds since the start of the run; below 0 in the last moment before it, 0 while it is prepared."""
+        return time.monotonic() - self._zero if self._start_epoch_s else 0.0
 
     async def run(self) -> Record:
         """The whole run."""

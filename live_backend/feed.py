@@ -27,6 +27,7 @@ from lab.limits import (
     FEED_HEARTBEAT_S,
     FEED_LOCK_MS_MAX,
     FEED_QUEUE_EVENTS_MAX,
+    FEED_RESUME_EVENTS,
     FEED_RESUME_S_MAX,
     FEED_START_S_MAX,
     FEED_STREAMS_MAX,
@@ -264,7 +265,7 @@ class Feed:
                 yield [Frame(str(start), "reset", json.dumps(data))]
                 return
             reader.behind = behind
-            while events := await _read(connection, behind, start):
+            while events := await _read(connection, behind, start, FEED_RESUME_EVENTS):
                 wanted = [event.frame for event in events if reader.only.wants(event.task, event.role)]
                 for first in range(0, len(wanted), FEED_WRITE_EVENTS_MAX):
                     yield wanted[first : first + FEED_WRITE_EVENTS_MAX]
@@ -302,7 +303,7 @@ class Feed:
         if self._position is None:
             self._begin(horizon)
             return False
-        events = await _read(connection, self._position, horizon)
+        events = await _read(connection, self._position, horizon, FEED_BATCH_EVENTS)
         more = len(events) == FEED_BATCH_EVENTS
         self._position = Position.of(events[-1].frame) if more else max(horizon, self._position)
         if events:
@@ -317,7 +318,8 @@ class Feed:
         self._started.set()
 
     async def _connected(self) -> psycopg.AsyncConnection[Any]:
-        settings = f"{options(self._schema)} -c timezone=UTC"
+        # Without statistics of a log that has only just grown, the planner would rather read all of it.
+        settings = f"{options(self._schema)} -c timezone=UTC -c enable_seqscan=off"
         return await psycopg.AsyncConnection.connect(self._dsn, autocommit=True, options=settings, connect_timeout=5)
 
 
@@ -348,10 +350,10 @@ async def _summarize(connection: psycopg.AsyncConnection[Any]) -> None:
         await connection.execute(SUMMARIZE)
 
 
-async def _read(connection: psycopg.AsyncConnection[Any], behind: Position, end: Position) -> list[_Event]:
-    """At most FEED_BATCH_EVENTS events behind one position, up to another."""
+async def _read(connection: psycopg.AsyncConnection[Any], behind: Position, end: Position, limit: int) -> list[_Event]:
+    """At most `limit` events behind one position, up to another."""
     values = {"xid": behind.xid, "seq": behind.seq, "end_xid": end.xid, "end_seq": end.seq}
-    rows = await (await connection.execute(EVENTS, {**values, "limit": FEED_BATCH_EVENTS})).fetchall()
+    rows = await (await connection.execute(EVENTS, {**values, "limit": limit})).fetchall()
     return [_event(*row) for row in rows]
 
 

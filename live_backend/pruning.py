@@ -20,8 +20,9 @@ import psycopg
 from psycopg import sql
 
 from lab.errors import Unavailable, UsageError
-from lab.limits import PRUNE_BATCH_ROWS, PRUNE_BATCH_TASKS, PRUNE_KEEP_S_MIN, PRUNE_RANGES
+from lab.limits import PRUNE_BATCH_ROWS, PRUNE_BATCH_TASKS, PRUNE_KEEP_S_MIN
 from lab.rules.tasks import TERMINAL, State
+from live_backend import narrowing
 from live_backend.addresses import CONNECT_TIMEOUT_S, one_line
 
 TABLES: Final = (
@@ -36,9 +37,6 @@ TABLES: Final = (
     "note",
 )
 """What grows with every task or second."""
-POSTGRES_PAGES_PER_RANGE: Final = 128
-"""Of a BRIN index that does not say otherwise."""
-
 MOMENT = "select now() - %(keep_s)s * interval '1 second'"
 
 PAGE = """
@@ -75,19 +73,6 @@ delete from note where ctid = any(array(select ctid from note where at <= %(befo
 
 PRUNE_WORKERS = """
 delete from worker where seen_at <= %(before)s"""
-
-BRIN_INDEXES = """
-select index.relname, pg_relation_size(log.oid) / current_setting('block_size')::int,
-       (select option_value::int from pg_options_to_table(index.reloptions) where option_name = 'pages_per_range')
-from pg_class index
-join pg_am on pg_am.oid = index.relam and amname = 'brin'
-join pg_index on indexrelid = index.oid
-join pg_class log on log.oid = indrelid
-where log.relnamespace = %(schema)s::regnamespace and log.relname = any(%(tables)s)"""
-
-SUMMARIZE_ANEW = """
-select brin_desummarize_range(%(index)s, page), brin_summarize_range(%(index)s, page)
-from generate_series(%(first)s::bigint, %(last)s::bigint, %(step)s) as page"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,13 +138,8 @@ def refresh(connection: psycopg.Connection[Any]) -> None:
     """Let the space of what was removed be used again, and make the BRIN indexes narrow again."""
     for table in TABLES:
         connection.execute(sql.SQL("vacuum (analyze) {}").format(sql.Identifier(table)))
-    schema = connection.execute("select current_schema()").fetchone()
-    found = connection.execute(BRIN_INDEXES, {"schema": schema and schema[0], "tables": list(TABLES)}).fetchall()
-    for index, pages, pages_per_range in found:
-        step = pages_per_range or POSTGRES_PAGES_PER_RANGE
-        for first in range(0, pages, step * PRUNE_RANGES):
-            last = min(first + step * PRUNE_RANGES, pages) - 1
-            connection.execute(SUMMARIZE_ANEW, {"index": index, "first": first, "last": last, "step": step})
+    for index in narrowing.indexes(connection):
+        narrowing.narrow(connection, index)
 
 
 def _conditions(connection: psycopg.Connection[Any], keep_s: float) -> dict[str, Any]:

@@ -67,6 +67,9 @@ worker = table(
     column("gate"),
 )
 
+BY_INDEX = "set local enable_seqscan = off"
+"""Without statistics of a log that has only just grown, the planner would rather read all of it."""
+
 NEWEST_ERROR = (
     select(failure.c.error)
     .where(failure.c.task == task.c.id)
@@ -181,6 +184,9 @@ class Reading:
             .order_by(transition.c.at, transition.c.seq)
             .limit(TRANSITIONS_SHOWN_MAX)
         )
+        async with self.connection() as connection:
+            await connection.exec_driver_sql(BY_INDEX)
+            rows = (await connection.execute(query)).all()
         return [
             {
                 "from": row.from_state or None,
@@ -192,7 +198,7 @@ class Reading:
                 "reason": row.reason,
                 "delay_s": row.delay_s,
             }
-            for row in await self.rows(query)
+            for row in rows
         ]
 
     async def dead_letters(self, role: str | None, after: int, limit: int) -> list[JsonObject]:

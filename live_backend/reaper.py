@@ -83,13 +83,13 @@ class Reaper:
     async def _sweep_loop(self) -> None:
         """Where every sweep takes long, longer rests follow. One alone was held up by a server that was away."""
         rest_s = sweep_s = self._rules.lease.sweep_s
-        took_s: deque[float] = deque(maxlen=SWEEPS_COMPARED)
+        took_s = deque([0.0] * SWEEPS_COMPARED, maxlen=SWEEPS_COMPARED)
         while True:
             await asyncio.sleep(rest_s)
             began = time.monotonic()
             if await self.sweep():
                 took_s.append(time.monotonic() - began)
-            rest_s = max(began + sweep_s - time.monotonic(), min(took_s, default=0.0) / SWEEP_SHARE_MAX)
+            rest_s = max(began + sweep_s - time.monotonic(), min(took_s) / SWEEP_SHARE_MAX)
 
     async def sweep(self) -> bool:
         """One look at everything that should have happened by now. Returns whether Redis could be told all of it."""

@@ -26,6 +26,7 @@ from lab.limits import API_CLIENTS_MAX, API_GRACE_S_MAX, SOCKET_MESSAGE_BYTES_MA
 from live_backend.api.app import create_app
 from live_backend.api.connections import BoundedProtocol
 from live_backend.api.settings import Settings
+from live_backend.loops import run_in_fast_loop
 
 log = logging.getLogger("meshlab.api")
 
@@ -36,7 +37,6 @@ def configured(app: FastAPI, settings: Settings) -> uvicorn.Config:
         app,
         host=settings.host,
         port=settings.port,
-        loop="uvloop",
         http=BoundedProtocol,
         ws="websockets-sansio",
         ws_max_size=SOCKET_MESSAGE_BYTES_MAX,
@@ -122,15 +122,8 @@ def main() -> int:
     except LabError as error:
         print(error, file=sys.stderr)
         return error.exit_status
-    with asyncio.Runner(loop_factory=_loop) as runner:
-        runner.run(serve(settings, bound))
+    run_in_fast_loop(serve(settings, bound))
     return 0
-
-
-def _loop() -> asyncio.AbstractEventLoop:
-    import uvloop
-
-    return uvloop.new_event_loop()
 
 
 if __name__ == "__main__":

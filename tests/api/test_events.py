@@ -159,6 +159,20 @@ def test_a_transaction_under_way_holds_back_what_came_after_it(api: Api, mesh: M
         assert tasks(shown(events, 2)) == [1, 2]
 
 
+def test_connections_that_are_cut_leave_no_gap(api: Api, mesh: Mesh) -> None:
+    """PostgreSQL ends every connection of the API several times while events come."""
+    cut = "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and query <> ''"
+    with api.events() as events:
+        next(events)
+        for task in range(1, 31):
+            mesh.add(task)
+            if task % 10 == 0:
+                mesh.execute(cut)
+        assert tasks(shown(events, 30)) == list(range(1, 31))
+    assert api.submit()["status"] == "created"
+    assert api.http.get("/v1/tasks").status_code == 200
+
+
 @pytest.mark.parametrize("since", ["nonsense", "999999999999-1", "1-1", "-1-1", "1", "", "1-1\x85", "9" * 30 + "-1"])
 def test_an_unknown_id_starts_afresh(api: Api, mesh: Mesh, since: str) -> None:
     mesh.add(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import uuid
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import psycopg
 import pytest
 
 from benchmarks import ten_million
-from live_backend import database, pruning
+from live_backend import database, narrowing, pruning
 from live_backend.pruning import Pruned, prune
 from live_backend.revisions import migrate
 from live_backend.servers import Servers
@@ -168,6 +169,48 @@ class TestIndexesStayNarrow:
         assert pages_of(mesh, "transition") <= 1.05 * size, "the space was not used again"
         assert pages_read(mesh, self.ONE, self.TASKS + 5_000) < 2.5 * self.RANGE
         assert pages_read(mesh, self.TAIL, tail) < 2.5 * self.RANGE
+
+    def test_a_summary_that_was_cut_short_is_found_and_mended(
+        self, mesh: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As a server leaves it that is killed in the middle of summarizing, or an autovacuum that gives way."""
+        monkeypatch.setattr(narrowing, "PROBE_RANGES_MAX", 2)  # the table is small
+        mesh.execute("alter table transition set (autovacuum_enabled = off)")
+        self.fill(mesh, 0)
+        assert narrowing.mend(mesh) == []
+        self.cut_short(mesh)
+        assert pages_read(mesh, self.ONE, -1) > 4 * self.RANGE
+        mesh.execute("vacuum (analyze) transition")
+        assert pages_read(mesh, self.ONE, -1) > 4 * self.RANGE, "PostgreSQL mends it by itself now: remove narrowing.py"
+        assert narrowing.mend(mesh) == ["transition_task"]
+        assert pages_read(mesh, self.ONE, -1) < self.RANGE
+        assert narrowing.mend(mesh) == []
+
+    def test_while_a_vacuum_is_at_work_nothing_is_mended(
+        self, mesh: psycopg.Connection[Any], shared_servers: Servers
+    ) -> None:
+        self.fill(mesh, 0)
+        schema = mesh.execute("select current_schema()").fetchone()
+        assert schema is not None
+        with pruning.connect(shared_servers.dsn, schema[0]) as other, other.transaction():
+            other.execute("lock table transition in share update exclusive mode")
+            assert narrowing.mend(mesh) == []
+
+    def cut_short(self, mesh: psycopg.Connection[Any]) -> None:
+        """Cancel summarizing until it was in the middle of a range: from then on lookups read all that follows."""
+        for _ in range(200):
+            mesh.execute(
+                "select brin_desummarize_range('transition_task', page) "
+                "from generate_series(0, pg_relation_size('transition') / 8192 - 1, 128) as page"
+            )
+            mesh.execute("set statement_timeout = '3ms'")
+            with contextlib.suppress(psycopg.errors.QueryCanceled):
+                mesh.execute("select brin_summarize_range('transition_task', 0)")
+            mesh.execute("set statement_timeout = 0")
+            mesh.execute("select brin_summarize_new_values('transition_task')")
+            if pages_read(mesh, self.ONE, -1) > 4 * self.RANGE:
+                return
+        raise AssertionError("summarizing was never cut short")
 
     def fill(self, mesh: psycopg.Connection[Any], first: int) -> int:
         """Finished tasks, 500 a transaction; returns the last one's transaction id."""

@@ -16,7 +16,9 @@ down_revision = "0003"
 
 UP = """
 drop index if exists transition_task;
-create index transition_task on transition using brin (task int8_minmax_multi_ops) with (pages_per_range = 128);
+create index transition_task on transition using brin (task int8_minmax_multi_ops)
+    with (pages_per_range = 128, autosummarize = on);
+alter index transition_xid set (autosummarize = on);
 create index submission_key_task on submission_key using brin (task int8_minmax_multi_ops)
     with (pages_per_range = 128);
 analyze sweep;
@@ -25,6 +27,7 @@ analyze straggler;
 
 DOWN = """
 drop index submission_key_task, transition_task;
+alter index transition_xid reset (autosummarize);
 create index transition_task on transition using brin (task);
 """
 

@@ -91,14 +91,17 @@ class Outside:
         """Ids on the processing lists of all workers. The first entry of a list is the number of its operation."""
         return sum(max(0, self.redis.llen(key) - 1) for key in self.redis.scan_iter("*processing:*"))
 
-    def hide_queues(self) -> None:
-        """Take the queues away, so that workers find nothing; `show_queues` brings them back."""
+    def starve(self) -> bool:
+        """Take the queues away, also what a sweep has put back into them; `show_queues` brings them back. Returns
+        whether the workers have nothing left to do.
+        """
         for key in self._queues(""):
             with suppress(redis.ResponseError):  # it became empty, and so is no more
                 self.redis.rename(key, HIDDEN + key)
+        return not self.running() and not self.taken()
 
     def show_queues(self) -> None:
-        """Bring back what `hide_queues` took away."""
+        """Bring back what `starve` took away."""
         for key in self._queues(HIDDEN):
             self.redis.rename(key, key.removeprefix(HIDDEN))
 

@@ -21,8 +21,7 @@ def test_f02_killed_between_taking_an_id_and_claiming_it(between, outside, build
     work = {"workload__arrivals__count": 160, "workload__roles__A__service__mean_s": 0.1}
     run = start(build(**work, rules__lease={"length_s": 1.0, "sweep_s": 2.5}))
     eventually(lambda: outside.states()[State.COMPLETED] >= 8)
-    outside.hide_queues()
-    eventually(lambda: not outside.running() and not outside.taken())
+    eventually(outside.starve)
     between.postgres.pause()
     outside.show_queues()
     eventually(outside.taken)
