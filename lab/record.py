@@ -13,6 +13,7 @@ import os
 import platform
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,6 +35,8 @@ from lab.tables import Table
 from lab.workload import Plan
 
 TABLES = ("tasks", "transitions", "samples", "events")
+PARTS = (*(f"{name}.parquet" for name in TABLES), "run.json", "run.tmp")
+"""All files of a record, and the one that becomes run.json."""
 RELEASE_TASKS = 100_000
 """Runs of so many tasks give memory back between their steps: it is worth 20 MB of a million tasks' 300."""
 
@@ -98,16 +101,27 @@ class Record:
         )
 
     def save(self, folder: Path) -> Path:
-        """Write the record into `folder` (made if need be). Returns the folder."""
+        """Write the record into `folder` (made if need be). Returns the folder. If that fails, nothing of it stays."""
         folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._write(folder)
+        except OSError:
+            for part in folder.iterdir():
+                if part.name in PARTS:
+                    part.unlink()
+            with suppress(OSError):  # somebody else keeps something in it
+                folder.rmdir()
+            raise
+        self.folder = folder
+        return folder
+
+    def _write(self, folder: Path) -> None:
         if len(self.tasks) >= RELEASE_TASKS:
             memory.release()  # what the figures and checks needed
         for name in TABLES:
             table = self._log if name == "transitions" else getattr(self, name)
             tables.write(table, folder / f"{name}.parquet")
         write_json(folder / "run.json", self.info)
-        self.folder = folder
-        return folder
 
     @classmethod
     def load(cls, folder: str | Path) -> Record:

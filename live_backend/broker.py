@@ -26,6 +26,8 @@ RETRIES = "agent_retry"
 MARKER = "agent_index"
 WAKE = "agent_wake"
 
+ID_DIGITS_MAX = 18
+"""Ids are bigints; so many digits always fit."""
 GONE = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, ReadOnlyError, ConnectionError, OSError)
 """What a Redis that is away, has just gone, is full, or was demoted raises."""
 
@@ -50,7 +52,8 @@ class Pool(redis.ConnectionPool):
 def connect(url: str, reachable: Reachable = always) -> redis.Redis:
     """A client that never repeats a command by itself: a take that is repeated blindly takes twice."""
     timeouts = {"socket_timeout": REDIS_ANSWER_S_MAX, "socket_connect_timeout": CONNECT_S_MAX}
-    pool = Pool.from_url(url, reachable=reachable, decode_responses=True, retry=Retry(NoBackoff(), 0), **timeouts)
+    text = {"decode_responses": True, "encoding_errors": "replace"}  # anybody may write into a queue
+    pool = Pool.from_url(url, reachable=reachable, **text, retry=Retry(NoBackoff(), 0), **timeouts)
     return redis.Redis.from_pool(pool)
 
 
@@ -98,7 +101,7 @@ class Broker:
         keys = [*self._queues, self.processing(worker)] if keep_list else self._queues
         runs = [word for count, order in orders for word in (count, "".join(map(str, order)))]
         taken = await self._take(keys=keys, args=[operation, TAKEN_EXPIRE_S, *runs])
-        return [int(task) for task in taken]
+        return _ids(taken)
 
     async def release(self, worker: str) -> None:
         """All that the worker had taken has been claimed."""
@@ -109,7 +112,7 @@ class Broker:
         pipe = self.client.pipeline(transaction=False)
         for queue in self._queues:
             pipe.lindex(queue, 0)
-        return [int(task) if task is not None else None for task in await pipe.execute()]
+        return [next(iter(_ids([word])), None) if word is not None else None for word in await pipe.execute()]
 
     async def settled(self, retries: Mapping[int, float], dead: Iterable[int]) -> None:
         """After the commit: retries into the schedule (by due time), the dead to their letters.
@@ -134,7 +137,7 @@ class Broker:
     async def due(self, now_epoch_s: float, limit: int) -> list[int]:
         """Retries whose time has come, soonest first."""
         found = await self.client.zrangebyscore(self.prefix + RETRIES, "-inf", now_epoch_s, start=0, num=limit)
-        return [int(str(task)) for task in found]
+        return _ids(found)
 
     async def unschedule(self, ids: Sequence[int]) -> None:
         """Take retries out of the schedule."""
@@ -162,7 +165,7 @@ class Broker:
             pipe.lrange(queue, 0, -1)
         for worker in workers:
             pipe.lrange(self.processing(worker), 1, -1)  # the first is the number of the operation
-        return {int(task) for tasks in await pipe.execute() for task in tasks}
+        return {task for words in await pipe.execute() for task in _ids(words)}
 
     async def mark(self) -> bool:
         """Leave a mark that only a Redis that forgot everything lacks. Returns True if it was still there."""
@@ -175,3 +178,8 @@ class Broker:
             batch.append(key)
         if batch:
             await self.client.delete(*batch)
+
+
+def _ids(words: Iterable[Any]) -> list[int]:
+    """The ids among the entries of a list. What is no id names no task, and is dropped."""
+    return [int(word) for word in words if word.isascii() and word.isdigit() and len(word) <= ID_DIGITS_MAX]

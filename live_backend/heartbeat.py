@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import math
 import os
+import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psutil
 import psycopg
 
+from lab.limits import CONNECT_S_MAX, STATEMENT_S_MAX
 from lab.rules import Rulebook, health, lease
 from lab.rules.tasks import State
 from live_backend.cuts import Reachable, always
@@ -132,9 +136,33 @@ class Heartbeat(threading.Thread):
         if not self._reachable():
             raise psycopg.OperationalError("cut off from PostgreSQL")
         if self._connection is None or self._connection.closed:
-            connected = psycopg.connect(self._dsn, autocommit=True, options=options(self._schema), connect_timeout=5)
-            self._connection = connected
-        self._connection.execute(query, values)
+            connect_s = math.ceil(CONNECT_S_MAX)
+            self._connection = psycopg.connect(
+                self._dsn, autocommit=True, options=options(self._schema), connect_timeout=connect_s
+            )
+        with _hung_up_after(STATEMENT_S_MAX + CONNECT_S_MAX, self._connection):
+            self._connection.execute(query, values)
+
+
+@contextmanager
+def _hung_up_after(seconds: float, connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """A block that fails as if the server had gone, if it takes longer: of a link on which nothing arrives any more,
+    psycopg would wait for ever.
+    """
+    descriptor = os.dup(connection.fileno())
+    hanging_up = threading.Timer(seconds, _hang_up, [descriptor])
+    hanging_up.start()
+    try:
+        yield
+    finally:
+        hanging_up.cancel()
+        hanging_up.join()
+        os.close(descriptor)
+
+
+def _hang_up(descriptor: int) -> None:
+    with socket.socket(fileno=os.dup(descriptor)) as link, suppress(OSError):  # it is closed already
+        link.shutdown(socket.SHUT_RDWR)
 
 
 def release_memory() -> None:

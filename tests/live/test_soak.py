@@ -221,7 +221,7 @@ def test_the_exit_status_says_whether_it_was_sound(
     printed = capsys.readouterr()
     assert json.loads(printed.out) == figures == json.loads(out.read_text())
     assert printed.err == ""
-    assert asked == [Settings(0.5, 400, 2, 100, 9, 10)]
+    assert asked == [Settings(0.5, 500, 2, 100, 9, 10)]
     assert main(asked[0].command.split()[1:]) == status
     assert asked[1] == asked[0], "the command that the report shows repeats it"
 
