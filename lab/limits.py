@@ -65,6 +65,8 @@ INTAKE_AWAY_S_MAX: Final = 3.0
 """A client is told that PostgreSQL is away after this long, rather than kept."""
 PUSH_S_MAX: Final = 2.0
 """A Redis that takes longer to hear of new tasks is left to the reaper."""
+REDIS_CONNECTIONS_MAX: Final = 16
+"""Of one client. A process does two or three things with Redis at a time; more would be a leak."""
 REDIS_ANSWER_S_MAX: Final = 10.0
 """A Redis that answers nothing for this long is treated as gone: it is frozen, or the network swallows its words."""
 LEADER_LEASE_S: Final = 2.0
@@ -77,6 +79,8 @@ SWEEP_ANSWER_S_MAX: Final = 0.5
 """A sweep waits no longer for Redis, which it would see again in the next one: leases lapse meanwhile."""
 SWEEPS_COMPARED: Final = 3
 """By the shortest of so many: a sweep that a frozen server held up says nothing about the backlog."""
+NARROW_S: Final = 60.0
+"""How long a lookup in the audit log may stay slow after the upkeep of its index was cut short."""
 DEEP_SWEEPS: Final = 10
 """One sweep in so many compares the queues with the store id by id, even if the numbers agree."""
 DEEP_TASKS_MAX: Final = 50_000

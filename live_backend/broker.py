@@ -18,7 +18,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from lab.limits import CONNECT_S_MAX, REDIS_ANSWER_S_MAX, TAKEN_EXPIRE_S
+from lab.limits import CONNECT_S_MAX, REDIS_ANSWER_S_MAX, REDIS_CONNECTIONS_MAX, TAKEN_EXPIRE_S
 from lab.rules.priority import DEAD_LETTERS, QUEUES
 from live_backend.cuts import Reachable, always
 
@@ -53,7 +53,9 @@ def connect(url: str, reachable: Reachable = always) -> redis.Redis:
     """A client that never repeats a command by itself: a take that is repeated blindly takes twice."""
     timeouts = {"socket_timeout": REDIS_ANSWER_S_MAX, "socket_connect_timeout": CONNECT_S_MAX}
     text = {"decode_responses": True, "encoding_errors": "replace"}  # anybody may write into a queue
-    pool = Pool.from_url(url, reachable=reachable, **text, retry=Retry(NoBackoff(), 0), **timeouts)
+    pool = Pool.from_url(
+        url, reachable=reachable, max_connections=REDIS_CONNECTIONS_MAX, **text, retry=Retry(NoBackoff(), 0), **timeouts
+    )
     return redis.Redis.from_pool(pool)
 
 

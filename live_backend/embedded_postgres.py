@@ -37,7 +37,7 @@ INIT_TIMEOUT_S: Final = 60.0
 POSTGRES_PORT: Final = 5432
 """Only a part of the socket's name; spelt out because PGPORT in a user's environment would change the default."""
 CONNECTIONS_MAX: Final = 200
-"""64 workers (limits.LIVE_WORKERS_MAX) with two connections each, the producer, the app, and room."""
+"""48 workers (limits.LIVE_WORKERS_MAX) with three connections each, an API process, reapers, a run, and room."""
 MIB: Final = 1024 * 1024
 SHARED_BUFFERS_MIB: Final = (32, 256)
 """Between these, a sixteenth of the memory. 128 MB against 512 MB changed the drain rate by less than the noise."""

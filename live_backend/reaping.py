@@ -16,12 +16,13 @@ import threading
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from lab.errors import LabError
-from lab.limits import LEADER_LEASE_S, LEADER_RENEWALS
+from lab.errors import LabError, Unavailable
+from lab.limits import LEADER_LEASE_S, LEADER_RENEWALS, NARROW_S
 from lab.rules.rulebook import Rulebook
 from lab.scenario import Scenario
+from live_backend import narrowing, pruning
 from live_backend.broker import Broker, connect
 from live_backend.database import Database
 from live_backend.ending import end
@@ -40,10 +41,11 @@ class Standby:
     """Waits for the lead, reaps while it has it."""
 
     def __init__(self, dsn: str, redis_url: str, schema: str, prefix: str) -> None:
+        self._dsn, self._schema = dsn, schema
         self._databases = [Database(dsn, schema, plan_cache_mode="force_custom_plan") for _ in range(2)]
         self._broker = Broker(connect(redis_url), prefix)
         holder = f"{os.uname().nodename}:{os.getpid()}:{secrets.token_hex(4)}"
-        self._reaping: asyncio.Task[None] | None = None
+        self._reaping: asyncio.Future[Any] | None = None
         self._ruled_since: datetime | None = None
         self._candidate = Candidate(self._databases[0], JOB, holder, LEADER_LEASE_S)
 
@@ -68,7 +70,26 @@ class Standby:
             await self._rest()
             rules = Scenario.from_data(json.loads(rows[0][0]), base=Path(rows[0][1])).rules
             self._ruled_since = rows[0][2]
-            self._reaping = supervised(self._reaper(rules).run(), "reaper")
+            self._reaping = supervised(self._housekeeping(self._reaper(rules)), "reaper")
+
+    async def _housekeeping(self, reaper: Reaper) -> None:
+        """What is done by one process at a time."""
+        async with asyncio.TaskGroup() as both:
+            both.create_task(reaper.run())
+            both.create_task(self._keep_narrow())
+
+    async def _keep_narrow(self) -> None:
+        """Mend indexes of the audit log whose upkeep was cut short; now and then, for nothing else depends on it."""
+
+        def mend() -> list[str]:
+            with pruning.connect(self._dsn, self._schema) as connection:
+                return narrowing.mend(connection)
+
+        while True:
+            with suppress(Unavailable):  # away: the next time will do
+                for index in await asyncio.to_thread(mend):
+                    print(f"the index {index} was mended: its upkeep had been cut short", file=sys.stderr, flush=True)
+            await asyncio.sleep(NARROW_S)
 
     async def _rest(self) -> None:
         if self._reaping is not None:

