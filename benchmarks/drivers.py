@@ -65,7 +65,7 @@ async def _one(execute: Execute, first: int, batch: int, count: int) -> list[tup
         return (statements.CLAIM, ids, "w0.1", State.RUNNING, State.PENDING, Event.CLAIMED, 10.0)
 
     def complete(ids: list[int]) -> tuple[Any, ...]:
-        return (statements.COMPLETE, ids, [1] * batch, State.COMPLETED, State.RUNNING, Event.SUCCEEDED)
+        return (statements.COMPLETE, ids, 1, State.COMPLETED, State.RUNNING, Event.SUCCEEDED)
 
     found = []
     for step in (submit, claim, complete):

@@ -142,7 +142,7 @@ class Bench:
         claim = ids, "bench", State.RUNNING, State.PENDING, Event.CLAIMED, LEASE_S
         await self._explain("claim 100", self._database, statements.CLAIM, *claim)
         claims = await self._store.claim(ids, "bench")
-        done = [one.id for one in claims], [one.task.token for one in claims]
+        done = [one.id for one in claims], claims[0].task.token
         end = State.COMPLETED, State.RUNNING, Event.SUCCEEDED
         await self._explain("complete 100", self._database, statements.COMPLETE, *done, *end)
         await self._store.settle(succeeded(claims))

@@ -90,9 +90,8 @@ where id = any($1) and worker = $2 and state = $3"""
 COMPLETE: Final = """
 with moved as (
     update task set state = $3, changed_at = now(), lease_until = null
-    from unnest($1::bigint[], $2::integer[]) as v (id, token)
-    where task.id = v.id and task.token = v.token and task.state = $4
-    returning task.id, task.worker, task.attempt, task.token),
+    where id = any($1::bigint[]) and token = $2 and state = $4
+    returning id, worker, attempt, token),
 logged as (
     insert into transition (task, from_state, to_state, worker, attempt, token, reason)
     select id, $4, $3, worker, attempt, token, $5 from moved)

@@ -121,20 +121,28 @@ class Store:
         """Write verdicts on RUNNING tasks. Returns id → due time (epoch, s; 0: none) of those that held; the others
         came too late.
         """
-        plain = [one for one in verdicts if one.is_plain]
-        others = [one for one in verdicts if not one.is_plain]
-        held = dict.fromkeys(await self._complete(plain), 0.0) if plain else {}
+        by_token: dict[int, list[int]] = {}
+        others = []
+        for one in verdicts:
+            if one.is_plain:
+                by_token.setdefault(one.token, []).append(one.id)
+            else:
+                others.append(one)
+        held: dict[int, float] = {}
+        for token, ids in by_token.items():
+            held |= dict.fromkeys(await self._complete(sorted(ids), token), 0.0)
         return held | await self._settle(others) if others else held
 
-    async def _complete(self, verdicts: list[Verdict]) -> list[int]:
-        """The short way for what succeeded: one state, one reason, nothing else to write."""
-        verdicts = sorted(verdicts, key=lambda one: one.id)  # in one order everywhere, so that nobody deadlocks
-        ids, tokens = [one.id for one in verdicts], [one.token for one in verdicts]
+    async def _complete(self, ids: list[int], token: int) -> list[int]:
+        """The short way for what succeeded: one token, one state, one reason. Nearly every task goes it with token 1,
+        and `= any` finds rows at a third of the price of a join. The order is the same everywhere: nobody deadlocks.
+        """
         rows, repeated = await self.database.run(
-            statements.COMPLETE, ids, tokens, State.COMPLETED, State.RUNNING, Event.SUCCEEDED
+            statements.COMPLETE, ids, token, State.COMPLETED, State.RUNNING, Event.SUCCEEDED
         )
         if repeated:
-            rows = await self.database.rows(statements.ALREADY, ids, tokens, [State.COMPLETED] * len(ids))
+            count = len(ids)
+            rows = await self.database.rows(statements.ALREADY, ids, [token] * count, [State.COMPLETED] * count)
         return [row[0] for row in rows]
 
     async def _settle(self, verdicts: list[Verdict]) -> dict[int, float]:

@@ -155,7 +155,9 @@ class Clause(NamedTuple):
 
 
 IN_SQL = {
-    "fencing token of a success": Clause("COMPLETE", " and task.token = v.token", Event.SUCCEEDED),
+    "fencing token of a success": Clause(
+        "COMPLETE", " and token = $2", Event.SUCCEEDED, " and $2::integer is not null"
+    ),
     "fencing token of a failure": Clause("SETTLE", " and task.token = verdict.token", Event.FAILED),
     "fencing token of what is handed back": Clause("SETTLE", " and task.token = verdict.token", Event.HANDED_BACK),
     "token of a reclaim": Clause("RECLAIM", " and task.token = verdict.token", Event.LEASE_LAPSED),
@@ -165,7 +167,7 @@ IN_SQL = {
     "patience of a client": Clause("CLAIM", "\n        and (patience_s is null or changed_at + patience_s"
                                    " * interval '1 second' > now())", Event.CLAIMED),
     "state guard of claim": Clause("CLAIM", " and state = $4", Event.CLAIMED),
-    "state guard of a success": Clause("COMPLETE", " and task.state = $4", Event.SUCCEEDED),
+    "state guard of a success": Clause("COMPLETE", " and state = $4", Event.SUCCEEDED),
     "state guard of a failure": Clause("SETTLE", " and task.state = $10", Event.FAILED),
     "state guard of a retry": Clause("DUE", " and state = $4", Event.DUE),
     "state guard of a redrive": Clause("REDRIVE", " and task.state = $6", Event.REDRIVEN),
