@@ -2,9 +2,9 @@
 
     python benchmarks/drivers.py [--rows 50000]
 
-Each batch is submitted, claimed and completed, as a task is; both drivers prepare their statements and take turns, batch
-size by batch size. Printed are microseconds a row: of the wall clock, and of this process's own processor time, which is
-what the driver costs. docs/decisions/004 draws the conclusion.
+Each batch is submitted, claimed and completed, as a task is; both drivers prepare their statements and take turns,
+batch size by batch size. Printed are microseconds a row: of the wall clock, and of this process's own processor time,
+which is what the driver costs. docs/decisions/004 draws the conclusion.
 """
 
 from __future__ import annotations

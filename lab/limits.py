@@ -45,6 +45,8 @@ WAKE_POLL_S: Final = 0.25
 """An idle worker looks at the queues this often even if no wake-up call reached it (Redis pub/sub may lose one)."""
 RETRY_POLL_S: Final = 0.01
 """How late a due retry may be noticed; also the producer's finest grain of arrival times."""
+IDLE_POLL_S: Final = 0.05
+"""The same in a standing mesh while no retry is scheduled: it may stand idle for days."""
 LEFT_POLL_S: Final = 0.05
 """How late it may be noticed that a client has left. Its task cannot be claimed meanwhile: the claim asks too."""
 RECONNECT_S_MIN: Final = 0.05

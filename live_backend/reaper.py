@@ -50,8 +50,10 @@ class Reaper:
         rules: Rulebook,
         on_requeued: OnRequeued,
         patience_of: PatienceOf = nobody_leaves,
+        idle_poll_s: float = RETRY_POLL_S,
     ) -> None:
-        self._store, self._broker, self._rules = store, broker, rules
+        """`idle_poll_s`: how often to look for due retries while none is scheduled."""
+        self._store, self._broker, self._rules, self._idle_poll_s = store, broker, rules, idle_poll_s
         self._on_requeued, self._patience_of = on_requeued, patience_of
         self._sweeps = 0
         self._sweeping = asyncio.Lock()
@@ -72,13 +74,18 @@ class Reaper:
         next_look = time.monotonic()
         await self._sign_index()
         while True:
+            rest_s = RETRY_POLL_S
             with suppress(*GONE):
-                await self._return_due()
+                soonest = await self._broker.next_due()
+                if soonest is None:
+                    rest_s = self._idle_poll_s
+                elif soonest <= time.time():
+                    await self._return_due()
             if self._rules.deadline.cancels and time.monotonic() >= next_look:
                 next_look = time.monotonic() + LEFT_POLL_S
                 with suppress(*GONE):
                     await self._cancel_expired()
-            await asyncio.sleep(RETRY_POLL_S)
+            await asyncio.sleep(rest_s)
 
     async def _sweep_loop(self) -> None:
         """Where every sweep takes long, longer rests follow. One alone was held up by a server that was away."""

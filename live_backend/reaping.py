@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from lab.errors import LabError, Unavailable
-from lab.limits import LEADER_LEASE_S, LEADER_RENEWALS, NARROW_S
+from lab.limits import IDLE_POLL_S, LEADER_LEASE_S, LEADER_RENEWALS, NARROW_S
 from lab.rules.rulebook import Rulebook
 from lab.scenario import Scenario
 from live_backend import narrowing, pruning
@@ -105,7 +105,7 @@ class Standby:
             kept.add(noting)
             noting.add_done_callback(kept.discard)
 
-        return Reaper(store, self._broker, rules, note)
+        return Reaper(store, self._broker, rules, note, idle_poll_s=IDLE_POLL_S)
 
 
 async def main() -> NoReturn:

@@ -61,7 +61,7 @@ class IdleRedis:
 
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
         async def answer(*_: object, **__: object) -> Any:
-            return {"due": [], "depths": (0, 0, 0, 0)}.get(name, True)
+            return {"due": [], "next_due": None, "depths": (0, 0, 0, 0)}.get(name, True)
 
         return answer
 
