@@ -61,7 +61,8 @@ def installed(folder: Path) -> Path:
     python = folder / "venv" / "bin" / "python"
     lock = ROOT / "requirements" / "audit.txt"
     install = ["pip", "install", "--quiet", "--require-hashes", "--python", str(python), "--requirement", str(lock)]
-    subprocess.run([*program, *install], check=True)
+    # As run.py does: trust the certificates that the system trusts, for companies put their own there.
+    subprocess.run([*program, *install], check=True, env={"UV_SYSTEM_CERTS": "1"} | dict(os.environ))
     return python.with_name("pip-audit")
 
 
