@@ -98,12 +98,20 @@ class Standby:
 
     def _reaper(self, rules: Rulebook) -> Reaper:
         store = Store(self._databases[1], rules.lease)
-        kept = set[asyncio.Task[None]]()
+        requeued, kept = list[tuple[int, str]](), set[asyncio.Task[None]]()
+
+        async def write() -> None:
+            tasks = requeued.copy()
+            requeued.clear()
+            await store.note("requeued", tasks)
 
         def note(task: int) -> None:
-            noting = asyncio.ensure_future(store.note("requeued", task=task))
-            kept.add(noting)
-            noting.add_done_callback(kept.discard)
+            """All of one sweep are written at once: one by one they would hold up the sweeps that follow."""
+            if not requeued:
+                noting = asyncio.ensure_future(write())
+                kept.add(noting)
+                noting.add_done_callback(kept.discard)
+            requeued.append((task, ""))
 
         return Reaper(store, self._broker, rules, note, idle_poll_s=IDLE_POLL_S)
 

@@ -81,8 +81,9 @@ class Settler:
         self._on_written(batch, due_at)
 
     async def _note_refused(self, kind: str, refused: list[Judged]) -> None:
-        for judged in refused:
-            await self._store.note(kind, self._worker, judged.verdict.id, f"token {judged.verdict.token}")
+        if refused:
+            tokens = [(judged.verdict.id, f"token {judged.verdict.token}") for judged in refused]
+            await self._store.note(kind, tokens, self._worker)
 
     async def _tell_index(self, batch: list[Judged], due_at: dict[int, float]) -> None:
         """Only what is not simply done concerns Redis."""

@@ -248,7 +248,8 @@ FAREWELL: Final = """
 update worker set left_at = now(), active = 0 where id = $1"""
 
 NOTE: Final = """
-insert into note (kind, worker, task, detail) values ($1, $2, $3, $4)"""
+insert into note (kind, worker, task, detail)
+select $1, $2, task, detail from unnest($3::bigint[], $4::text[]) as t (task, detail)"""
 
 AGES: Final = """
 select id, extract(epoch from now() - changed_at)::float8 from task where id = any($1)"""

@@ -267,9 +267,10 @@ class Store:
             return [(row[0], row[2]) for row in await self.database.rows(statements.ALREADY, ids, tokens, states)]
         return [(row[0], row[1]) for row in rows]
 
-    async def note(self, kind: str, worker: str = "", task: int = -1, detail: str = "") -> None:
-        """Keep a word of what happened to the mesh."""
-        await self.database.run(statements.NOTE, kind, worker, task, detail)
+    async def note(self, kind: str, tasks: Sequence[tuple[int, str]], worker: str = "") -> None:
+        """Keep a word of what happened to tasks: (id, detail). There may be thousands; it is one statement."""
+        ids, details = [task for task, _ in tasks], [detail for _, detail in tasks]
+        await self.database.run(statements.NOTE, kind, worker, ids, details)
 
 
 def _claim(

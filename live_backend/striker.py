@@ -61,6 +61,8 @@ class Striker:
         """Redrives that have not happened yet: the run does not end before them."""
         self._broker, self._producer, self._reaper, self._supervisor = broker, producer, reaper, supervisor
         self._servers, self._notes, self._now_s = servers, notes, now_s
+        self._restarting = {"redis": asyncio.Lock(), "postgres": asyncio.Lock()}
+        """A server that is still coming back is not killed again: on a busy machine that takes a while."""
 
     async def strike_all(self) -> None:
         """Every fault of the scenario at its moment."""
@@ -82,9 +84,11 @@ class Striker:
             case faults.RedisFlush():
                 await self._broker.wipe()
             case faults.RedisRestart():
-                await asyncio.to_thread(self._servers.restart_redis, fault.down_s, kept_bytes)
+                async with self._restarting["redis"]:
+                    await asyncio.to_thread(self._servers.restart_redis, fault.down_s, kept_bytes)
             case faults.PostgresRestart():
-                await asyncio.to_thread(self._servers.restart_postgres, immediate=True, down_s=fault.down_s)
+                async with self._restarting["postgres"]:
+                    await asyncio.to_thread(self._servers.restart_postgres, immediate=True, down_s=fault.down_s)
             case faults.DuplicateSubmission():
                 await self._producer.repeat(fault.at_s, fault.tasks)
             case faults.Redrive():

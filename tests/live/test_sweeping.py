@@ -12,6 +12,8 @@ from lab.rules.rulebook import Rulebook
 from lab.rules.tasks import State, Task
 from live_backend import reaper
 from live_backend.reaper import Reaper
+from live_backend.reaping import Standby
+from live_backend.store import Store
 
 RULES = Rulebook.model_validate({"lease": {"length_s": 1.0, "sweep_s": 0.01}})
 PATIENCE_S = 20.0
@@ -84,6 +86,27 @@ def test_leases_are_taken_back_while_redis_is_frozen(monkeypatch: pytest.MonkeyP
     store = Books()
     asyncio.run(_sweep(store, FrozenRedis(), 5))
     assert store.swept >= 5
+
+
+def test_what_redis_lost_is_noted_at_once_and_not_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands may be missing after a restart of Redis, and the notes share the connection of the sweeps."""
+    written: list[list[tuple[int, str]]] = []
+
+    async def note(_: Store, kind: str, tasks: list[tuple[int, str]], worker: str = "") -> None:
+        assert kind == "requeued"
+        written.append(tasks)
+
+    async def lose() -> None:
+        standby = Standby("postgresql:///nowhere", "redis://nowhere", "public", "")
+        finder = standby._reaper(RULES)
+        for first in (0, 1_000):
+            for task in range(first, first + 1_000):
+                finder._on_requeued(task)
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(Store, "note", note)
+    asyncio.run(lose())
+    assert [[task for task, _ in batch] for batch in written] == [[*range(1_000)], [*range(1_000, 2_000)]]
 
 
 def test_one_sweep_that_was_held_up_is_not_followed_by_a_long_rest(monkeypatch: pytest.MonkeyPatch) -> None:
