@@ -33,13 +33,14 @@ from benchmarks.contest import rates, report  # noqa: E402
 from benchmarks.contest.contestant import KINDS, Contestant, Kind  # noqa: E402
 from benchmarks.contest.drain import Drained, drain  # noqa: E402
 from benchmarks.contest.machine import facts, servers_for_all  # noqa: E402
-from benchmarks.contest.ours import Ours  # noqa: E402
+from benchmarks.contest.ours import MANY_SLOTS, Ours  # noqa: E402
 from benchmarks.contest.peers import RECIPES, VENV, Peer  # noqa: E402
 from benchmarks.contest.processes import Trouble  # noqa: E402
 from live_backend.servers import Servers  # noqa: E402
 
 PARTS = ("drain", "sustained", "paced", "idle", "burst")
 OURS = "ours"
+OURS_WIDE = "ours, 1,000 slots"
 WAYS = ("intake", "http")
 PACED_S = 15.0
 IDLE_TASKS = 200
@@ -119,9 +120,10 @@ def _one(servers: Servers, contestant: Contestant, kind: Kind, options: argparse
 
 
 def _contestants(names: list[str]) -> list[Contestant]:
-    if any(name != OURS for name in names) and not VENV.is_dir():
+    if any(name in RECIPES for name in names) and not VENV.is_dir():
         sys.exit("The peers are not installed. Run benchmarks/backend.py --setup, or ask for --peers ours.")
-    return [Ours() if name == OURS else Peer(name, RECIPES[name]) for name in names]
+    ours = {OURS: Ours(OURS), OURS_WIDE: Ours(OURS_WIDE, ("sleep",), MANY_SLOTS)}
+    return [ours[name] if name in ours else Peer(name, RECIPES[name]) for name in names]
 
 
 def _set_up() -> None:
@@ -139,7 +141,7 @@ def _set_up() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    known = [OURS, *RECIPES]
+    known = [OURS, OURS_WIDE, *RECIPES]
     parser.add_argument("parts", nargs="*", help=f"any of {', '.join(PARTS)} (all of them)")
     parser.add_argument("--setup", action="store_true", help="install the peers, then end")
     parser.add_argument("--peers", nargs="+", choices=known, default=known, metavar="NAME", help=f"{known}")

@@ -29,7 +29,7 @@ Execute = Callable[..., Awaitable[Any]]
 
 async def main(dsn: str, rows: int) -> None:
     """Measure and print."""
-    asyncpg_connection = await database.connect(dsn, SCHEMA, {"plan_cache_mode": "force_generic_plan"})
+    asyncpg_connection = await database.connect(dsn, SCHEMA, database.JOINED_BY_ID)
     psycopg_connection = await psycopg.AsyncConnection.connect(
         dsn, autocommit=True, options=f"{database.options(SCHEMA)} -c plan_cache_mode=force_generic_plan"
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -65,6 +66,17 @@ KNOWN_TO_ASYNCPG: Final = frozenset(
 """What asyncpg reads of a DSN; it would send everything else to the server as a setting."""
 
 
+PLANNED_ANEW: Final = {"plan_cache_mode": "force_custom_plan"}
+"""For statements whose best plan depends on how the tables are at the moment."""
+PLANNED_ONCE: Final = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
+"""For statements that find their rows by id. They are planned once, which may be while the table is empty: then reading
+all of it looks cheap, and goes on when there are millions of rows (it took half of PostgreSQL's time until this was
+here).
+"""
+JOINED_BY_ID: Final = {**PLANNED_ONCE, "enable_hashjoin": "off", "enable_mergejoin": "off"}
+"""The same for statements that join a batch with its tasks: row by row, through the index."""
+
+
 def options(schema: str) -> str:
     """libpq options that make a connection see this schema only."""
     return f"-c search_path={schema}"
@@ -77,7 +89,7 @@ def backoff_s(failures: int) -> float:
     return float(min(RECONNECT_S_MAX, RECONNECT_S_MIN * 2.0**failures) * (0.5 + random.random() / 2))
 
 
-async def connect(dsn: str, schema: str, settings: dict[str, str] | None = None) -> asyncpg.Connection:
+async def connect(dsn: str, schema: str, settings: Mapping[str, str] | None = None) -> asyncpg.Connection:
     """A connection of asyncpg for a DSN as libpq reads it, which sees this schema only."""
     parts = {name: str(value) for name, value in conninfo_to_dict(dsn).items() if name in KNOWN_TO_ASYNCPG}
     bounds = {"statement_timeout": str(round(STATEMENT_S_MAX * 1000)), "jit": "off"}
@@ -96,7 +108,9 @@ class Database:
     only statements that may be repeated: guarded by state and token, or `on conflict do nothing`.
     """
 
-    def __init__(self, dsn: str, schema: str, reachable: Reachable = always, **settings: str) -> None:
+    def __init__(
+        self, dsn: str, schema: str, settings: Mapping[str, str] | None = None, reachable: Reachable = always
+    ) -> None:
         self._dsn, self._schema, self._reachable, self._settings = dsn, schema, reachable, settings
         self._connection: asyncpg.Connection | None = None
         self._lock = asyncio.Lock()

@@ -147,7 +147,7 @@ class LiveRun:
             raise Unavailable(
                 f"PostgreSQL would not make the schema {self.schema} for this run: {str(error).splitlines()[0]}"
             ) from error
-        connection = Database(dsn, self.schema, plan_cache_mode="force_custom_plan")
+        connection = Database(dsn, self.schema, database.PLANNED_ANEW)
         broker = Broker(connect(self.servers.redis_url), self.prefix)
         try:
             yield Store(connection, self.plan.scenario.rules.lease), broker
@@ -161,9 +161,9 @@ class LiveRun:
     async def _drive(self, supervisor: Supervisor, store: Store, broker: Broker) -> tuple[Caretaker, bool]:
         """Start, submit, watch until it is over. Returns who watched, and whether it was stopped before the end."""
         scenario, rules = self.plan.scenario, self.plan.scenario.rules
-        submitting = Database(self.servers.dsn, self.schema, plan_cache_mode="force_generic_plan")
-        sweeping = Database(self.servers.dsn, self.schema, plan_cache_mode="force_custom_plan")
-        stores = [Store(database, rules.lease) for database in (submitting, sweeping)]
+        submitting = Database(self.servers.dsn, self.schema, database.PLANNED_ONCE)
+        sweeping = Database(self.servers.dsn, self.schema, database.PLANNED_ANEW)
+        stores = [Store(connection, rules.lease) for connection in (submitting, sweeping)]
         producer = Producer(self.plan, stores[0], broker, self.notes, self.now_s)
         reaper = Reaper(
             stores[1],

@@ -67,6 +67,7 @@ class Heartbeat(threading.Thread):
         self._stopping = threading.Event()
         self._process = psutil.Process()
         self._closed_since: float | None = None
+        self._unsaid: list[dict[str, Any]] = []
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
 
     def stop(self) -> None:
@@ -99,6 +100,7 @@ class Heartbeat(threading.Thread):
     def _report(self) -> None:
         rss_bytes, cpu = self._process.memory_info().rss, self._process.cpu_percent() / 100.0
         self._review_gate(rss_bytes)
+        self._say()
         values = {"worker": self._worker, "rss_bytes": rss_bytes, "cpu": cpu, "gate": self.gate_open}
         self._execute(REPORT, {**values, "active": len(self._running())})
 
@@ -130,7 +132,13 @@ class Heartbeat(threading.Thread):
             self._execute(RENEW, {**values, "lease_s": self._rules.lease.length_s})
 
     def _note(self, kind: str) -> None:
-        self._execute(NOTE, {"kind": kind, "worker": self._worker, "task": -1, "detail": f"pid {os.getpid()}"})
+        """Said with the next report that gets through: what was decided has happened, whoever hears of it."""
+        self._unsaid.append({"kind": kind, "worker": self._worker, "task": -1, "detail": f"pid {os.getpid()}"})
+
+    def _say(self) -> None:
+        while self._unsaid:
+            self._execute(NOTE, self._unsaid[0])
+            self._unsaid.pop(0)
 
     def _execute(self, query: str, values: dict[str, Any]) -> None:
         if not self._reachable():

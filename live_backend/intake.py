@@ -24,7 +24,7 @@ from lab.limits import (
 from lab.rules.tasks import Event, State
 from live_backend import statements
 from live_backend.broker import GONE, Broker
-from live_backend.database import Database
+from live_backend.database import PLANNED_ONCE, Database
 from live_backend.ending import end
 from live_backend.loops import supervised
 
@@ -69,7 +69,7 @@ class Intake:
     def __init__(
         self, dsn: str, broker: Broker, schema: str = "public", on_commit: OnCommit = lambda tasks, seconds: None
     ) -> None:
-        self._database = Database(dsn, schema, plan_cache_mode="force_generic_plan")
+        self._database = Database(dsn, schema, PLANNED_ONCE)
         self._broker, self._on_commit = broker, on_commit
         self._waiting: list[_Request] = []
         self._waiting_tasks = 0

@@ -27,7 +27,7 @@ from lab.rules.rulebook import Rulebook
 from lab.rules.tasks import Accepted, Event, State, Task, transition
 from live_backend.broker import GONE, Broker
 from live_backend.ending import end
-from live_backend.store import Store, Verdict
+from live_backend.store import Look, Store, Verdict
 
 OnRequeued = Callable[[int], None]
 """Hears of each task that Redis had lost."""
@@ -103,10 +103,11 @@ class Reaper:
         told = True
         async with self._sweeping:
             await self._store.advance()
+            look = await self._store.look(self._rules.lease.sweep_s, self._late_s)
             leased = (self._reclaim_lapsed, self._return_overdue, self._mend_index)
             for step in leased if self._rules.lease.reclaims else (self._return_overdue,):
                 try:
-                    await step()
+                    await step(look)
                 except GONE:  # in PostgreSQL it has happened; Redis hears of it in a later sweep
                     told = False
         return told
@@ -138,14 +139,16 @@ class Reaper:
             too_early = await self._store.still_waiting(not_moved) if not_moved else set[int]()
             await self._broker.unschedule([task for task in ids if task not in too_early])
 
-    async def _return_overdue(self) -> None:
+    @property
+    def _late_s(self) -> float:
+        """How late a retry is overdue: at once if it was scheduled; a slot that sleeps through it might still wake."""
+        return self._rules.lease.length_s if self._rules.retry.wait == "in_slot" else 0.0
+
+    async def _return_overdue(self, look: Look) -> None:
         """Retries that Redis forgot; and those of a slot that died asleep, once its lease would have lapsed."""
-        in_slot = self._rules.retry.wait == "in_slot"
-        if in_slot and not self._rules.lease.reclaims:
+        if self._rules.retry.wait == "in_slot" and not self._rules.lease.reclaims:
             return  # the published way: what slept in a dead slot is lost
-        late_s = self._rules.lease.length_s if in_slot else 0.0
-        ids = await self._store.overdue(late_s, LIVE_BATCH_TASKS_MAX)
-        if ids:
+        if ids := look.overdue[:LIVE_BATCH_TASKS_MAX]:
             await self._push(await self._store.due(ids), front=self._rules.retry.position == "front")
 
     # -- clients that left --
@@ -158,10 +161,10 @@ class Reaper:
 
     # -- leases --
 
-    async def _reclaim_lapsed(self) -> None:
-        lapsed = await self._store.lapsed(LIVE_BATCH_TASKS_MAX)
-        if not lapsed:
+    async def _reclaim_lapsed(self, look: Look) -> None:
+        if not look.lapsed:
             return
+        lapsed = await self._store.lapsed(look.lapsed[:LIVE_BATCH_TASKS_MAX])
         taken_back = await self._store.reclaim([self._verdict(*one, Event.LEASE_LAPSED) for one in lapsed])
         await self._push([(task, queue) for task, queue, state in taken_back if state is State.PENDING])
         dead = [task for task, _, state in taken_back if state is State.PERMANENT_FAILURE]
@@ -181,7 +184,7 @@ class Reaper:
         with suppress(*GONE):
             await self._broker.mark()
 
-    async def _mend_index(self) -> None:
+    async def _mend_index(self, look: Look) -> None:
         """Put back pending tasks that stand in no queue and on no living worker's list: pushing twice is harmless.
 
         The cheap question first: as long as the queues hold at least as many tasks as have been pending for a sweep,
@@ -190,7 +193,7 @@ class Reaper:
         older_s = self._rules.lease.sweep_s
         async with asyncio.timeout(SWEEP_ANSWER_S_MAX):
             intact, queued = await self._broker.mark(), sum((await self._broker.depths())[:3])
-        expected = await self._store.count_waiting(older_s)
+        expected = look.waiting
         self._sweeps += 1
         all_are_looked_at = self._sweeps % DEEP_SWEEPS == 0 and expected <= DEEP_TASKS_MAX
         if not expected or (intact and queued >= expected and not all_are_looked_at):

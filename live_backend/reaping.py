@@ -24,7 +24,7 @@ from lab.rules.rulebook import Rulebook
 from lab.scenario import Scenario
 from live_backend import narrowing, pruning
 from live_backend.broker import Broker, connect
-from live_backend.database import Database
+from live_backend.database import PLANNED_ANEW, Database
 from live_backend.ending import end
 from live_backend.leading import Candidate
 from live_backend.loops import run_in_fast_loop, supervised
@@ -42,7 +42,7 @@ class Standby:
 
     def __init__(self, dsn: str, redis_url: str, schema: str, prefix: str) -> None:
         self._dsn, self._schema = dsn, schema
-        self._databases = [Database(dsn, schema, plan_cache_mode="force_custom_plan") for _ in range(2)]
+        self._databases = [Database(dsn, schema, PLANNED_ANEW) for _ in range(2)]
         self._broker = Broker(connect(redis_url), prefix)
         holder = f"{os.uname().nodename}:{os.getpid()}:{secrets.token_hex(4)}"
         self._reaping: asyncio.Future[Any] | None = None

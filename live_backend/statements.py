@@ -138,9 +138,14 @@ logged as (
     select id, $4, $3, $2, attempt, token, $5 from moved)
 select id, class from moved order by id"""
 
+LOOK: Final = """
+select count(*) filter (where state = $1 and changed_at <= now() - $2::float8 * interval '1 second'),
+    array_agg(id order by lease_until) filter (where state = $3 and lease_until <= now()),
+    array_agg(id order by due_at) filter (where state = $4 and due_at <= now() - $5::float8 * interval '1 second')
+from open_task where state = $1 or state = $3 or state = $4"""
+
 LAPSED: Final = """
-select id, attempt, token, forgiven from open_task
-where state = $1 and lease_until <= now() order by lease_until limit $2"""
+select id, attempt, token, forgiven from task where id = any($1) and state = $2 and lease_until <= now()"""
 
 RECLAIM: Final = """
 with verdict as (
@@ -174,15 +179,8 @@ logged as (
     select id, $2, $1, attempt, token, $3 from moved)
 select id, class from moved order by id"""
 
-OVERDUE: Final = """
-select id from open_task
-where state = $1 and due_at <= now() - $2::float8 * interval '1 second' order by due_at limit $3"""
-
 STILL: Final = """
 select id from task where id = any($1) and state = $2"""
-
-COUNT_WAITING: Final = """
-select count(*) from open_task where state = $1 and changed_at <= now() - $2::float8 * interval '1 second'"""
 
 WAITING: Final = """
 select id, class from open_task

@@ -69,6 +69,16 @@ class Verdict:
         return self.accepted.task.state is State.COMPLETED and self.result is None
 
 
+class Look(NamedTuple):
+    """What a sweep found: how many tasks have waited for long, whose leases are over, which retries are overdue (ids,
+    longest first).
+    """
+
+    waiting: int
+    lapsed: list[int]
+    overdue: list[int]
+
+
 def patience_s(plan: Plan, task: int, attempt: int) -> float | None:
     """How long a row keeps its client while it waits for that attempt: None (for ever) unless leaving cancels it."""
     return plan.patience_s(task, attempt) if plan.scenario.rules.deadline.cancels else None
@@ -174,9 +184,17 @@ class Store:
 
     # -- what should have happened by now --
 
-    async def lapsed(self, limit: int) -> list[tuple[int, Task]]:
-        """Tasks whose lease is over."""
-        rows = await self.database.rows(statements.LAPSED, State.RUNNING, limit)
+    async def look(self, older_s: float, late_s: float) -> Look:
+        """What should have happened by now, all in one pass: `older_s` PENDING, `late_s` past a retry's moment."""
+        rows = await self.database.rows(
+            statements.LOOK, State.PENDING, older_s, State.RUNNING, State.RETRY_WAIT, late_s
+        )
+        waiting, lapsed, overdue = rows[0]
+        return Look(waiting, lapsed or [], overdue or [])
+
+    async def lapsed(self, ids: Sequence[int]) -> list[tuple[int, Task]]:
+        """Those of `ids` whose lease is over, with what the rules want to know of them."""
+        rows = await self.database.rows(statements.LAPSED, list(ids), State.RUNNING)
         return [(row[0], Task(State.RUNNING, row[1], row[2], row[3])) for row in rows]
 
     async def reclaim(self, verdicts: Sequence[Verdict]) -> list[tuple[int, int, State]]:
@@ -200,10 +218,6 @@ class Store:
         rows = await self.database.rows(statements.EXPIRE, State.CANCELLED, State.PENDING, Event.EXPIRED)
         return [(row[0], row[1]) for row in rows]
 
-    async def overdue(self, late_s: float, limit: int) -> list[int]:
-        """Retries that should have been due at least `late_s` ago."""
-        return [row[0] for row in await self.database.rows(statements.OVERDUE, State.RETRY_WAIT, late_s, limit)]
-
     async def still_waiting(self, ids: Collection[int]) -> set[int]:
         """Those of `ids` that are in RETRY_WAIT."""
         return {row[0] for row in await self.database.rows(statements.STILL, list(ids), State.RETRY_WAIT)}
@@ -211,10 +225,6 @@ class Store:
     async def waits_for(self, task: int, token: int) -> bool:
         """Whether a task is still in the RETRY_WAIT that this claim put it into."""
         return bool(await self.database.rows(statements.ALREADY, [task], [token], [State.RETRY_WAIT]))
-
-    async def count_waiting(self, older_s: float) -> int:
-        """How many tasks have been PENDING for at least `older_s`."""
-        return int((await self.database.rows(statements.COUNT_WAITING, State.PENDING, older_s))[0][0])
 
     async def waiting(self, older_s: float) -> list[tuple[int, int]]:
         """(id, class) of tasks that have been PENDING for at least `older_s`, those that wait longest first."""

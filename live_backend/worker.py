@@ -30,7 +30,7 @@ from live_backend.attempts import Ended, OfferedWork, PlannedWork, Work
 from live_backend.broker import GONE, Broker, connect
 from live_backend.config import WorkerConfig
 from live_backend.cuts import Cuts, Reachable
-from live_backend.database import Database, backoff_s
+from live_backend.database import JOINED_BY_ID, Database, backoff_s
 from live_backend.heartbeat import Heartbeat
 from live_backend.loops import run_in_fast_loop, supervised
 from live_backend.processes import EXIT_RECYCLED
@@ -60,12 +60,7 @@ class Worker:
             self.work = PlannedWork(Plan(scenario), config.place, self._run_s, config.schema)
         reachable = partial(self._cuts.reachable, "postgres")
         self.broker = Broker(connect(config.redis_url, partial(self._cuts.reachable, "redis")), config.prefix)
-        self.claims, self.verdicts = (
-            Store(
-                Database(config.dsn, config.schema, reachable, plan_cache_mode="force_generic_plan"), self.rules.lease
-            )
-            for _ in range(2)
-        )
+        self.claims, self.verdicts = (Store(self._database(reachable), self.rules.lease) for _ in range(2))
         self.settler = Settler(self.verdicts, self.broker, self.rules, self.name, self._written)
         self._running: dict[tuple[int, int], asyncio.Task[None]] = {}
         """By (task, token): a worker that was frozen may win a task again while its old attempt still ends."""
@@ -75,6 +70,8 @@ class Worker:
         self._all_free = asyncio.Event()
         self._leaving = False
         self._taken = self._operation = 0
+        self._list_is_kept = False
+        """Whether Redis still has on our list what has been claimed since."""
         self._retry_tokens = retry.budget_start(self.rules.retry)
         self._succeeded = lru_cache(ACCEPTED_KEPT)(partial(self._said, event=Event.SUCCEEDED))
         self._loop = asyncio.get_running_loop()
@@ -83,8 +80,7 @@ class Worker:
         )
 
     def _database(self, reachable: Reachable) -> Database:
-        """Plans are made once: every statement finds its rows by id."""
-        return Database(self.config.dsn, self.config.schema, reachable, plan_cache_mode="force_generic_plan")
+        return Database(self.config.dsn, self.config.schema, JOINED_BY_ID, reachable)
 
     # -- life --
 
@@ -156,8 +152,7 @@ class Worker:
             if self.heartbeat.must_leave:
                 self._leaving = True
             elif took < free or free <= 0:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), WAKE_POLL_S)
+                await self._wait_to_be_woken()
 
     async def _fetch(self, free: int) -> int:
         orders = await self._orders(free)
@@ -166,9 +161,16 @@ class Worker:
         if ids:
             await self._claim(ids)
         self._operation += 1
-        if ids and len(self._running) >= self.slots and self.rules.lease.reclaims:
-            await self.broker.release(self.name)  # it may be long until the next take says so
+        self._list_is_kept = bool(ids) and self.rules.lease.reclaims
         return len(ids)
+
+    async def _wait_to_be_woken(self) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), WAKE_POLL_S)
+        if self._list_is_kept and not self._wake.is_set():  # it may be long until the next take says so
+            with suppress(*GONE):
+                await self.broker.release(self.name)
+                self._list_is_kept = False
 
     async def _orders(self, free: int) -> list[tuple[int, Sequence[int]]]:
         """For the free slots, the order in which the rulebook has them try the classes."""

@@ -12,6 +12,8 @@ from benchmarks.contest.submit import submit_batches
 
 WORKERS = 2
 SLOTS: dict[Kind, int] = {"noop": 500, "sleep": 100}
+MANY_SLOTS = 500
+"""A slot that waits costs next to nothing, so users of 10 ms tasks would take as many as pay."""
 """In each process. No-op: where the rate stops to rise, as for a peer's batch. 10 ms: 200 in all, as for the peers."""
 ROLES: dict[Kind, str] = {"noop": "NOOP", "sleep": "SLEEP"}
 
@@ -19,20 +21,21 @@ ROLES: dict[Kind, str] = {"noop": "NOOP", "sleep": "SLEEP"}
 class Ours:
     """`meshlab up` with two worker processes. See Contestant."""
 
-    name = "ours"
-    kinds = KINDS
-
-    def __init__(self) -> None:
+    def __init__(self, name: str, kinds: tuple[Kind, ...] = KINDS, slots: int | None = None) -> None:
+        self.name, self.kinds, self._slots = name, kinds, slots
         self._mesh: Mesh | None = None
+
+    def _slots_for(self, kind: Kind) -> int:
+        return self._slots or SLOTS[kind]
 
     def setting(self, kind: Kind) -> str:
         """See Contestant."""
-        command = f"meshlab up --workers {WORKERS} --slots {SLOTS[kind]}"
+        command = f"meshlab up --workers {WORKERS} --slots {self._slots_for(kind)}"
         return f"`{command}`, submitted by POST /v1/tasks:batch; to COMPLETED committed"
 
     def start(self, place: Place, kind: Kind) -> Sequence[Group]:
         """See Contestant."""
-        self._mesh = Mesh(place, workers=WORKERS, slots=SLOTS[kind]).__enter__()
+        self._mesh = Mesh(place, workers=WORKERS, slots=self._slots_for(kind)).__enter__()
         return [self._mesh.group]
 
     def enqueue(self, kind: Kind, first: int, count: int) -> float:

@@ -59,7 +59,6 @@ RECIPES = {
             f"python pgqueuer_app.py {batch} {max(100, 2 * batch)}", 2, 2,
             "uvloop; 2nd number: slots, 0 no limit, least 2 a batch; job row deleted, log rows in PostgreSQL",
             prepares=True,
-            kinds=KINDS if batch <= 100 else ("noop",),  # 2,000 slots would be another workload
         )
         for batch in (10, 100, 500)
     },

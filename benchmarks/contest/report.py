@@ -25,22 +25,23 @@ def facts(found: dict[str, Any]) -> None:
 
 
 def drains(runs: Sequence[Drained], kind: Kind, ours: str) -> None:
-    """One row a contestant, the fastest first: medians of its runs, and how many times ours is as fast."""
+    """One row a contestant, the fastest first: medians of its runs, and how many times the best of ours is as fast."""
     of_kind = [run for run in runs if run.kind == kind]
     if not of_kind:
         return
     print(f"\n{TITLES[kind].format(tasks=of_kind[0].tasks)}\n")
-    print(f"{'':16}{'drain/s':>9}{'runs':>17}{'enqueue/s':>11}{'both/s':>9}{'µs a task: own':>16}{'redis':>7}{'pg':>7}")
+    print(f"{'':18}{'drain/s':>9}{'runs':>17}{'enqueue/s':>11}{'both/s':>9}{'µs a task: own':>16}{'redis':>7}{'pg':>7}")
     names = {run.contestant for run in of_kind}
     median = {name: _median(of_kind, name, "drain_per_s") for name in names}
+    best = max((median[name] for name in names if name.startswith(ours)), default=None)
     for name in sorted(names, key=lambda name: -median[name]):
         rates = [run.drain_per_s for run in of_kind if run.contestant == name]
         cells = [_median(of_kind, name, f"{part}_us") for part in ("contestant", "redis", "postgres")]
         print(
-            f"{name:16}{median[name]:9,.0f}{f'{min(rates):,.0f}-{max(rates):,.0f}':>17}"
+            f"{name:18}{median[name]:9,.0f}{f'{min(rates):,.0f}-{max(rates):,.0f}':>17}"
             f"{_median(of_kind, name, 'enqueue_per_s'):11,.0f}{_median(of_kind, name, 'both_per_s'):9,.0f}"
             f"{cells[0]:16.1f}{cells[1]:7.1f}{cells[2]:7.1f}"
-            + (f"   ours is {median[ours] / median[name]:.1f} times as fast" if ours in median and name != ours else "")
+            + (f"   ours is {best / median[name]:.1f} times as fast" if best and not name.startswith(ours) else "")
         )
     print()
     for name in sorted(names, key=lambda name: -median[name]):

@@ -138,7 +138,7 @@ class Endpoint:
     def _safe(self, text: str) -> str:
         """Without the secrets that an endpoint may echo."""
         for _, value in self._secrets:
-            for secret in {value, value.rpartition(" ")[2]}:  # "Bearer abc" may come back as abc
+            for secret in (value, value.rpartition(" ")[2]):  # "Bearer abc" may come back as abc
                 text = text.replace(secret, "***") if secret else text
         return bounded(text)
 

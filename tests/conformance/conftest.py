@@ -103,10 +103,11 @@ def live(
 
 def _case_of(item: pytest.Item) -> str | None:
     """The name of the case that a test will have run live."""
-    if "live" not in getattr(item, "fixturenames", ()):
-        return None
-    case: Case = item.callspec.params["case"]  # type: ignore[attr-defined]
-    return case.name
+    callspec = getattr(item, "callspec", None)
+    if callspec is None or "live" not in getattr(item, "fixturenames", ()):
+        return None  # another suite may call a fixture of its own `live`
+    case = callspec.params.get("case")
+    return str(case.name) if hasattr(case, "name") else None
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from lab.rules.tasks import State, Task
 from live_backend import reaper
 from live_backend.reaper import Reaper
 from live_backend.reaping import Standby
-from live_backend.store import Store
+from live_backend.store import Look, Store
 
 RULES = Rulebook.model_validate({"lease": {"length_s": 1.0, "sweep_s": 0.01}})
 PATIENCE_S = 20.0
@@ -41,21 +41,18 @@ class Books:
             await asyncio.sleep(self._first_sweep_s)
         return False
 
-    async def lapsed(self, limit: int) -> list[tuple[int, Task]]:
+    async def look(self, older_s: float, late_s: float) -> Look:
+        return Look(0, [1], [2])
+
+    async def lapsed(self, ids: list[int]) -> list[tuple[int, Task]]:
         return [(1, Task(State.RUNNING, 1, 1, 0))]
 
     async def reclaim(self, verdicts: list[Any]) -> list[tuple[int, int, State]]:
         self.swept += 1
         return [(1, 0, State.PENDING)]
 
-    async def overdue(self, late_s: float, limit: int) -> list[int]:
-        return [2]
-
     async def due(self, ids: list[int]) -> list[tuple[int, int]]:
         return [(2, 0)]
-
-    async def count_waiting(self, older_s: float) -> int:
-        return 0
 
 
 class IdleRedis:
