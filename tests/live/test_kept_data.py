@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import psutil
@@ -70,22 +70,34 @@ def test_a_folder_that_is_closed_to_who_runs_postgres_is_said_to_be_so(folder: P
         open_servers({}, data=folder / "kept")
 
 
-def _kill(program: str) -> Callable[[], bool]:
-    """Kill our server of this name; what tells that it is gone."""
-    own = [one for one in psutil.Process().children(recursive=True) if one.name().startswith(program)]
+def _kill(program: str, of_others: Collection[psutil.Process]) -> Callable[[], bool]:
+    """Kill our server of this name, and none that other tests have started; what tells that it is gone."""
+    own = [one for one in _children() if one.name().startswith(program) and one not in of_others]
     server = min(own, key=lambda one: one.create_time())
     server.kill()
-    return lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE
+
+    def gone() -> bool:
+        try:
+            return server.status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return True
+
+    return gone
+
+
+def _children() -> list[psutil.Process]:
+    return psutil.Process().children(recursive=True)
 
 
 def test_servers_that_have_died_are_started_again() -> None:
+    of_others = _children()
     with open_servers({}) as servers:
         assert servers.start_ended() == []
         _rows(servers, "create table kept as select 1 as number")
-        eventually(_kill("redis"))
+        eventually(_kill("redis", of_others))
         assert eventually(servers.start_ended) == ["redis"]  # it takes a moment to be known
         assert redis.Redis.from_url(servers.redis_url).ping()
-        eventually(_kill("postgres"))
+        eventually(_kill("postgres", of_others))
         eventually(lambda: _started_again(servers))
         assert _rows(servers, "select number from kept") == [(1,)]
 

@@ -176,12 +176,10 @@ class TestIndexesStayNarrow:
         """As a server leaves it that is killed in the middle of summarizing, or an autovacuum that gives way."""
         monkeypatch.setattr(narrowing, "PROBE_RANGES_MAX", 2)  # the table is small
         mesh.execute("alter table transition set (autovacuum_enabled = off)")
+        mesh.execute("alter index transition_task set (autosummarize = off)")  # or it may come between
         self.fill(mesh, 0)
         assert narrowing.mend(mesh) == []
         self.cut_short(mesh)
-        assert pages_read(mesh, self.ONE, -1) > 4 * self.RANGE
-        mesh.execute("vacuum (analyze) transition")
-        assert pages_read(mesh, self.ONE, -1) > 4 * self.RANGE, "PostgreSQL mends it by itself now: remove narrowing.py"
         assert narrowing.mend(mesh) == ["transition_task"]
         assert pages_read(mesh, self.ONE, -1) < self.RANGE
         assert narrowing.mend(mesh) == []
@@ -197,7 +195,9 @@ class TestIndexesStayNarrow:
             assert narrowing.mend(mesh) == []
 
     def cut_short(self, mesh: psycopg.Connection[Any]) -> None:
-        """Cancel summarizing until it was in the middle of a range: from then on lookups read all that follows."""
+        """Cancel summarizing until it was in the middle of a range: from then on lookups read all that follows, and a
+        vacuum does not help.
+        """
         for _ in range(200):
             mesh.execute(
                 "select brin_desummarize_range('transition_task', page) "
@@ -209,8 +209,10 @@ class TestIndexesStayNarrow:
             mesh.execute("set statement_timeout = 0")
             mesh.execute("select brin_summarize_new_values('transition_task')")
             if pages_read(mesh, self.ONE, -1) > 4 * self.RANGE:
-                return
-        raise AssertionError("summarizing was never cut short")
+                mesh.execute("vacuum (analyze) transition")
+                if pages_read(mesh, self.ONE, -1) > 4 * self.RANGE:
+                    return
+        raise AssertionError("never cut short, or PostgreSQL mends it by itself now: then remove narrowing.py")
 
     def fill(self, mesh: psycopg.Connection[Any], first: int) -> int:
         """Finished tasks, 500 a transaction; returns the last one's transaction id."""

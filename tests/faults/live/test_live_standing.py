@@ -212,7 +212,7 @@ def test_f39_an_agent_that_never_gives_memory_back(mesh) -> None:
     before = mesh.noted("worker_recycled")
     ids = mesh.submit("HOARD", 16)
     mesh.stood(ids)
-    assert mesh.noted("worker_recycled") > before
+    eventually(lambda: mesh.noted("worker_recycled") > before)  # the last task may end before its process is judged
 
 
 # ---- all of it -------------------------------------------------------------------------------------------------------
