@@ -72,7 +72,7 @@ def test_a_folder_that_is_closed_to_who_runs_postgres_is_said_to_be_so(folder: P
 
 def _kill(program: str, of_others: Collection[psutil.Process]) -> Callable[[], bool]:
     """Kill our server of this name, and none that other tests have started; what tells that it is gone."""
-    own = [one for one in _children() if one.name().startswith(program) and one not in of_others]
+    own = [one for one in _children() if one not in of_others and _name(one).startswith(program)]
     server = min(own, key=lambda one: one.create_time())
     server.kill()
 
@@ -83,6 +83,13 @@ def _kill(program: str, of_others: Collection[psutil.Process]) -> Callable[[], b
             return True
 
     return gone
+
+
+def _name(process: psutil.Process) -> str:
+    try:
+        return process.name()
+    except psutil.NoSuchProcess:  # one of PostgreSQL's helpers, that ended while we looked
+        return ""
 
 
 def _children() -> list[psutil.Process]:

@@ -135,6 +135,7 @@ def test_f28_deadlocks_with_somebody_else(servers, outside, build, start) -> Non
 def _entangle(outside: Outside) -> bool:
     """Lock a running task in the middle, wait until somebody waits for it, and then lock all others."""
     schema = outside.schema()
+    assert schema, "the run is over, and no try has met a statement with several rows"
     with outside.connect() as connection:
         connection.execute("set deadlock_timeout = '1min'")  # the others notice first
         lock = f"select id from {schema}.task where state = 'RUNNING' order by id".encode()
