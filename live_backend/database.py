@@ -1,6 +1,7 @@
 """PostgreSQL connections that come back, and the schema of a run or of the standing mesh.
 
-The hot path speaks asyncpg, which docs/decisions/004 measured at twice the pace of psycopg; everything else psycopg.
+The hot path speaks asyncpg, which costs half of psycopg in the batches of a busy mesh (docs/decisions/004); everything
+else psycopg.
 """
 
 from __future__ import annotations

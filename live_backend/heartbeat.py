@@ -157,19 +157,18 @@ def _hung_up_after(seconds: float, connection: psycopg.Connection[Any]) -> Itera
     """A block that fails as if the server had gone, if it takes longer: of a link on which nothing arrives any more,
     psycopg would wait for ever.
     """
-    descriptor = os.dup(connection.fileno())
-    hanging_up = threading.Timer(seconds, _hang_up, [descriptor])
-    hanging_up.start()
-    try:
-        yield
-    finally:
-        hanging_up.cancel()
-        hanging_up.join()
-        os.close(descriptor)
+    with socket.socket(fileno=os.dup(connection.fileno())) as link:
+        hanging_up = threading.Timer(seconds, _hang_up, [link])
+        hanging_up.start()
+        try:
+            yield
+        finally:
+            hanging_up.cancel()
+            hanging_up.join()
 
 
-def _hang_up(descriptor: int) -> None:
-    with socket.socket(fileno=os.dup(descriptor)) as link, suppress(OSError):  # it is closed already
+def _hang_up(link: socket.socket) -> None:
+    with suppress(OSError):  # it is closed already
         link.shutdown(socket.SHUT_RDWR)
 
 

@@ -125,7 +125,7 @@ class Store:
         )
         if repeated:  # the first try may have been committed before the connection broke: those claims are ours too
             rows = await self.database.rows(mine, list(ids), worker, State.RUNNING)
-        return [_claim(*row) for row in rows]
+        return [Claim(row[0], Task(State.RUNNING, *row[1:4]), *row[4:]) for row in rows]
 
     async def settle(self, verdicts: Sequence[Verdict]) -> dict[int, float]:
         """Write verdicts on RUNNING tasks. Returns id → due time (epoch, s; 0: none) of those that held; the others
@@ -281,17 +281,3 @@ class Store:
         """Keep a word of what happened to tasks: (id, detail). There may be thousands; it is one statement."""
         ids, details = [task for task, _ in tasks], [detail for _, detail in tasks]
         await self.database.run(statements.NOTE, kind, worker, ids, details)
-
-
-def _claim(
-    task: int,
-    attempt: int,
-    token: int,
-    forgiven: int,
-    waited_s: float,
-    queue: int,
-    role: str = "",
-    priority: int = 0,
-    payload: str | None = None,
-) -> Claim:
-    return Claim(task, Task(State.RUNNING, attempt, token, forgiven), waited_s, queue, role, priority, payload)

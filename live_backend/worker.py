@@ -15,10 +15,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from lab.errors import LabError
 from lab.limits import LIVE_BATCH_TASKS_MAX, WAKE_POLL_S
@@ -92,9 +92,9 @@ class Worker:
         await self.claims.database.run(statements.HELLO, *me)
         self.heartbeat.start()
         await asyncio.to_thread(self.heartbeat.reported.wait)
-        fetching = self._supervised(self._fetch_loop())
-        loops = [fetching, self._supervised(self.settler.run()), self._supervised(self._listen_loop())]
-        await loops[0]
+        loops = (self._fetch_loop(), self.settler.run(), self._listen_loop())
+        fetching, *_others = [supervised(loop, "worker loop") for loop in loops]  # kept: tasks are held weakly
+        await fetching
         if not shutdown.hands_back(self.rules.shutdown) and not self.heartbeat.must_leave:
             return 0  # the published way: what runs is dropped
         await self._finish()
@@ -128,9 +128,6 @@ class Worker:
         await asyncio.gather(*self._running.values(), return_exceptions=True)
         await asyncio.gather(*self._late.values())  # already sent: they arrive, whatever becomes of this process
         await self.settler.all_written()
-
-    def _supervised(self, loop: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        return supervised(loop, "worker loop")
 
     # -- 1. fetch: from the queues to this worker --
 
