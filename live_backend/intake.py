@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Literal, NamedTuple
 
-from lab.errors import LabError
+from lab.errors import LabError, Unavailable
 from lab.limits import (
     BLOCK_S_MAX,
     BLOCK_TASKS,
@@ -181,6 +181,8 @@ class Intake:
             if task in new:
                 receipts.append(Receipt(task, "created"))
             else:
+                if (one.key or "") not in known:  # pruned with its task, between the two statements
+                    raise Unavailable("an idempotency key was pruned just now; submit again under the same keys")
                 digest, first = known[one.key or ""]
                 receipts.append(Receipt(first, "existing" if digest == one.digest else "conflict"))
         return receipts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
@@ -21,6 +22,8 @@ router = APIRouter(tags=["tasks"])
 
 TaskId = Annotated[int, Path(ge=1, le=BIGINT_MAX, description="As the submission's answer gave it.")]
 RoleName = Annotated[str | None, Query(pattern=schemas.ROLE_PATTERN, description="Only this role's.")]
+Action = Callable[[int, RetryRules], Awaitable[Refused | None]]
+"""What `operating` does to one task."""
 PageSize = Annotated[int, Query(ge=1, le=PAGE_TASKS_MAX, description="How many at most.")]
 
 
@@ -89,12 +92,7 @@ async def transitions(request: Request, task_id: TaskId) -> Response:
 )
 async def cancel(request: Request, task_id: TaskId) -> Response:
     """One that waits: PENDING or RETRY_WAIT. What runs is not stopped."""
-    at = services(request.scope)
-    try:
-        refused = await at.operating.cancel(task_id, _retry_rules(request))
-    except LookupError:
-        raise _unknown(task_id) from None
-    return await _acted(request, task_id, refused)
+    return await _acted(request, task_id, services(request.scope).operating.cancel)
 
 
 @router.post(
@@ -105,15 +103,14 @@ async def cancel(request: Request, task_id: TaskId) -> Response:
 )
 async def redrive(request: Request, task_id: TaskId) -> Response:
     """PERMANENT_FAILURE → PENDING, with a fresh budget of retries."""
-    at = services(request.scope)
+    return await _acted(request, task_id, services(request.scope).operating.redrive)
+
+
+async def _acted(request: Request, task_id: int, act: Action) -> Response:
     try:
-        refused = await at.operating.redrive(task_id, _retry_rules(request))
+        refused = await act(task_id, services(request.scope).scenario.rules.retry)
     except LookupError:
         raise _unknown(task_id) from None
-    return await _acted(request, task_id, refused)
-
-
-async def _acted(request: Request, task_id: int, refused: Refused | None) -> Response:
     if refused is None:
         return answer(await _task(request, task_id))
     detail = f"Task {task_id} was left as it is: {refused.reason}."
@@ -125,10 +122,6 @@ async def _task(request: Request, task_id: int) -> dict[str, Any]:
     if found is None:
         raise _unknown(task_id)
     return found
-
-
-def _retry_rules(request: Request) -> RetryRules:
-    return services(request.scope).scenario.rules.retry
 
 
 def _unknown(task_id: int) -> Problem:
