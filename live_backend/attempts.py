@@ -40,9 +40,6 @@ DONE = Ended()
 class Work(Protocol):
     """The work of a mesh."""
 
-    with_payload: bool
-    """Whether claims bring the task's payload along."""
-
     async def start(self) -> None:
         """Get ready, before the first task. Raises UsageError for work that cannot be done here."""
 
@@ -61,8 +58,6 @@ class Work(Protocol):
 
 class PlannedWork:
     """The tasks of a run, as its plan has them. Roles with a handler do real work; the plan says when it comes."""
-
-    with_payload = False
 
     def __init__(self, plan: Plan, place: int, run_s: Callable[[], float], schema: str) -> None:
         self._plan, self._place, self._run_s = plan, place, run_s
@@ -94,10 +89,9 @@ class PlannedWork:
         """The work itself: the handler's, or as planned. A poisonous task ends this process on the way."""
         task, plan = claim.id, self._plan
         kills_after_s = faults.kills_after_s(self._faults, task, started_s)
-        role = plan.role_names[plan.role[task]]
-        if self._offered and self._offered.workshop.handles(role):
+        if self._offered and self._offered.workshop.handles(claim.role):
             with _dying(kills_after_s):
-                return await self._offered.do(claim._replace(role=role, priority=int(plan.priority[task])))
+                return await self._offered.do(claim)
         outcome = plan.outcome(task, claim.task.attempt, started_s, self._place)
         await work.do(plan, task, min(outcome.work_s, kills_after_s), self._pool)
         if kills_after_s <= outcome.work_s:
@@ -137,8 +131,6 @@ def _dying(after_s: float) -> Iterator[None]:
 
 class OfferedWork:
     """Tasks that clients submit, done by the handlers of their roles."""
-
-    with_payload = True
 
     def __init__(self, scenario: Scenario, key_scope: str = "") -> None:
         self.workshop = Workshop(scenario, key_scope=key_scope)

@@ -58,19 +58,6 @@ with won as (
         waited_s = extract(epoch from now() - changed_at), lease_until = now() + $6::float8 * interval '1 second'
     where id = any($1::bigint[]) and state = $4
         and (patience_s is null or changed_at + patience_s * interval '1 second' > now())
-    returning id, attempt, token, forgiven, waited_s, class),
-logged as (
-    insert into transition (task, from_state, to_state, worker, attempt, token, reason)
-    select id, $4, $3, $2, attempt, token, $5 from won)
-select id, attempt, token, forgiven, waited_s, class from won"""
-
-CLAIM_WITH_PAYLOAD: Final = """
-with won as (
-    update task
-    set state = $3, attempt = attempt + 1, token = token + 1, worker = $2, changed_at = now(),
-        waited_s = extract(epoch from now() - changed_at), lease_until = now() + $6::float8 * interval '1 second'
-    where id = any($1::bigint[]) and state = $4
-        and (patience_s is null or changed_at + patience_s * interval '1 second' > now())
     returning id, attempt, token, forgiven, waited_s, class, role, priority),
 logged as (
     insert into transition (task, from_state, to_state, worker, attempt, token, reason)
@@ -79,10 +66,6 @@ select id, attempt, token, forgiven, waited_s, class, role, priority, payload.bo
 from won left join payload on payload.task = won.id"""
 
 MINE: Final = """
-select id, attempt, token, forgiven, waited_s, class from task
-where id = any($1) and worker = $2 and state = $3"""
-
-MINE_WITH_PAYLOAD: Final = """
 select id, attempt, token, forgiven, waited_s, class, role, priority, payload.body::text
 from task left join payload on payload.task = task.id
 where id = any($1) and worker = $2 and state = $3"""

@@ -34,18 +34,17 @@ class NewTask(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """A task that this worker won, with the facts that the rules need. `waited_s`: how long it had been PENDING.
-
-    `role`, `priority` and `payload` (JSON) are those of the standing mesh; a run has them in its plan.
+    """A task that this worker won, with the facts that the rules need. `waited_s`: how long it had been PENDING;
+    `payload` (JSON) is what its client sent along, None in a run.
     """
 
     id: int
     task: Task
     waited_s: float
     queue: int
-    role: str = ""
-    priority: int = 0
-    payload: str | None = None
+    role: str
+    priority: int
+    payload: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,16 +114,13 @@ class Store:
         """Those of `ids` that have been accepted."""
         return [row[0] for row in await self.database.rows(statements.KNOWN, list(ids))]
 
-    async def claim(self, ids: Sequence[int], worker: str, *, with_payload: bool = False) -> list[Claim]:
+    async def claim(self, ids: Sequence[int], worker: str) -> list[Claim]:
         """PENDING → RUNNING for those of `ids` that are still to be had, under a lease."""
-        claim, mine = statements.CLAIM, statements.MINE
-        if with_payload:
-            claim, mine = statements.CLAIM_WITH_PAYLOAD, statements.MINE_WITH_PAYLOAD
         rows, repeated = await self.database.run(
-            claim, list(ids), worker, State.RUNNING, State.PENDING, Event.CLAIMED, self._lease.length_s
+            statements.CLAIM, list(ids), worker, State.RUNNING, State.PENDING, Event.CLAIMED, self._lease.length_s
         )
         if repeated:  # the first try may have been committed before the connection broke: those claims are ours too
-            rows = await self.database.rows(mine, list(ids), worker, State.RUNNING)
+            rows = await self.database.rows(statements.MINE, list(ids), worker, State.RUNNING)
         return [Claim(row[0], Task(State.RUNNING, *row[1:4]), *row[4:]) for row in rows]
 
     async def settle(self, verdicts: Sequence[Verdict]) -> dict[int, float]:

@@ -189,7 +189,7 @@ class Worker:
 
     async def _claim(self, ids: list[int]) -> None:
         """What it does not win it drops: somebody else has it, or it was cancelled."""
-        for claim in await self.claims.claim(ids, self.name, with_payload=self.work.with_payload):
+        for claim in await self.claims.claim(ids, self.name):
             key = claim.id, claim.task.token
             if key not in self._running:
                 self._running[key] = self._loop.create_task(self._attempt(claim))
