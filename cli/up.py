@@ -53,10 +53,8 @@ def _facts(running: Running) -> Iterator[tuple[str, str]]:
         yield "token", f"asked for on every route but /healthz; it stands in {running.token_from}"
     roles = ", ".join(running.scenario.workload.roles)
     if running.workers:
-        yield (
-            "mesh",
-            f"{running.scenario.name}: {running.workers} workers × {running.scenario.mesh.slots} slots; {roles}",
-        )
+        workers = "1 worker" if running.workers == 1 else f"{running.workers} workers"
+        yield "mesh", f"{running.scenario.name}: {workers} × {running.scenario.mesh.slots} slots; {roles}"
     else:
         yield "mesh", f"{running.scenario.name}: {roles}; no workers here, `meshlab worker` adds some"
     for fact in running.facts:

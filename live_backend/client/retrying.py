@@ -52,7 +52,8 @@ class Refused(UsageError):
 
     def __init__(self, status: int, detail: str, errors: list[dict[str, Any]]) -> None:
         self.status, self.detail, self.errors = status, detail, errors
-        located = [f"{one.get('path', '')}: found {one.get('found')!r}, allowed {one.get('allowed')}" for one in errors]
+        unsaid = [one for one in errors if str(one.get("allowed")) not in detail]  # the API's detail tells the first
+        located = [f"{one.get('path', '')}: found {one.get('found')!r}, allowed {one.get('allowed')}" for one in unsaid]
         super().__init__("\n".join([detail, *located]))
 
 

@@ -117,6 +117,14 @@ def test_what_is_wrong_with_a_request_is_located(serve: Serve) -> None:
     assert found.value.errors == errors
 
 
+def test_what_the_answer_says_in_words_is_not_said_again(serve: Serve) -> None:
+    errors = [{"path": "role", "found": "COOK", "allowed": "one of DEVELOPER"}]
+    api = serve(problem(422, "role: found COOK, allowed: one of DEVELOPER.", errors=errors))
+    with Client(api.url) as mesh, pytest.raises(Refused) as found:
+        mesh.submit("COOK")
+    assert str(found.value) == "role: found COOK, allowed: one of DEVELOPER."
+
+
 @pytest.mark.parametrize("payload", [float("nan"), object(), {"a": {1, 2}}])
 def test_a_payload_that_is_no_json_is_never_sent(serve: Serve, payload: Any) -> None:
     api = serve(created)
