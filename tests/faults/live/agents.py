@@ -36,6 +36,21 @@ async def hoard(job: Job) -> int:
     return len(KEPT)
 
 
+async def gated(job: Job) -> None:
+    """Work until the test opens the gate, and leave a mark."""
+    folder = Path(os.environ["MESHLAB_TEST_GATE"])
+    while not (folder / "open").exists():
+        await asyncio.sleep(0.01)
+    (folder / f"passed-{job.id}-{job.attempt}").touch()
+
+
+async def gated_and_failing_first(job: Job) -> None:
+    """The same; and the first attempt fails."""
+    await gated(job)
+    if job.attempt == 1:
+        raise RuntimeError("the first attempt fails")
+
+
 async def poison(job: Job) -> None:
     """Kill the process."""
     os.kill(os.getpid(), signal.SIGKILL)

@@ -21,7 +21,6 @@ from live_backend.servers import Servers
 from tests.live.helpers import worker_processes
 from tests.live.proxy import Proxy
 
-HIDDEN = "hidden:"
 UNSTRUCK = (
     "-c default_transaction_read_only=off -c statement_timeout=0 -c default_transaction_isolation=read\\ committed"
 )
@@ -85,32 +84,23 @@ class Outside:
         """Tasks that are RUNNING."""
         return self.states()[State.RUNNING]
 
+    def moved_to(self, state: State) -> int:
+        """How often a task of the run has come into a state so far."""
+        schema = self.schema()
+        return int(self.rows(f"select count(*) from {schema}.transition where to_state = '{state}'")[0][0])
+
     # -- Redis --
 
     def taken(self) -> int:
         """Ids on the processing lists of all workers. The first entry of a list is the number of its operation."""
         return sum(max(0, self.redis.llen(key) - 1) for key in self.redis.scan_iter("*processing:*"))
 
-    def starve(self) -> bool:
-        """Take the queues away, also what a sweep has put back into them; `show_queues` brings them back. Returns
-        whether the workers have nothing left to do.
-        """
-        for key in self._queues(""):
-            with suppress(redis.ResponseError):  # it became empty, and so is no more
-                self.redis.rename(key, HIDDEN + key)
-        return not self.running() and not self.taken()
-
-    def show_queues(self) -> None:
-        """Bring back what `starve` took away."""
-        for key in self._queues(HIDDEN):
-            self.redis.rename(key, key.removeprefix(HIDDEN))
-
-    def _queues(self, prefix: str) -> list[str]:
-        return [key for name in QUEUES for key in self.redis.scan_iter(f"{prefix}run:*:{name}")]
+    def _queues(self) -> list[str]:
+        return [key for name in QUEUES for key in self.redis.scan_iter(f"run:*:{name}")]
 
     def litter(self, *rubbish: str | bytes) -> None:
         """Put what is no task at both ends of every queue."""
-        for key in self._queues(""):
+        for key in self._queues():
             self.redis.lpush(key, *rubbish)
             self.redis.rpush(key, *rubbish)
 

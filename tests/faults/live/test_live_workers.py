@@ -15,32 +15,61 @@ from tests.live.helpers import eventually
 pytestmark = pytest.mark.live
 
 
-def test_f02_killed_between_taking_an_id_and_claiming_it(between, outside, build, start) -> None:
-    """Eight free slots take ids and cannot reach PostgreSQL to claim them; then both workers are killed. The sweep
-    finds those tasks on the lists of the dead, and no attempt of theirs is used up."""
-    work = {"workload__arrivals__count": 160, "workload__roles__A__service__mean_s": 0.1}
-    run = start(build(**work, rules__lease={"length_s": 1.0, "sweep_s": 2.5}))
-    eventually(lambda: outside.states()[State.COMPLETED] >= 8)
-    eventually(outside.starve)
+class Gate:
+    """What the work of a run waits for (`agents.gated`): however slow the machine, nothing ends before it is opened."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def open(self) -> None:
+        """Let all work end, also what begins later."""
+        (self._folder / "open").touch()
+
+    @property
+    def passed(self) -> int:
+        """Attempts whose work has ended."""
+        return len(list(self._folder.glob("passed-*")))
+
+
+@pytest.fixture
+def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gate:
+    """The gate of the runs that this test starts."""
+    monkeypatch.setenv("MESHLAB_TEST_GATE", str(tmp_path))
+    return Gate(tmp_path)
+
+
+def _gated(agent: str) -> dict[str, object]:
+    return {"service": {"dist": "constant", "mean_s": 0.1}, "handler": {"python": f"tests.faults.live.agents:{agent}"}}
+
+
+def test_f02_killed_between_taking_an_id_and_claiming_it(between, outside, build, start, gate) -> None:
+    """Eight slots become free, as their verdicts are under way; their workers take eight more ids, cannot reach
+    PostgreSQL to claim them, and are killed. The sweep finds those tasks on the lists of the dead, and no attempt of
+    theirs is used up."""
+    late = {"kind": "delay_completion", "at_s": 0.0, "for_s": 600.0, "delay_s": 0.05}
+    run = start(build(workload__arrivals__count=40, workload__roles__A=_gated("gated"), faults=[late]))
+    eventually(lambda: outside.running() == 8 and not outside.taken())
     between.postgres.pause()
-    outside.show_queues()
-    eventually(outside.taken)
+    gate.open()
+    eventually(lambda: outside.taken() == 8)
     assert kill_workers() == 2
     between.postgres.cut()  # the claims that waited in the proxy are gone with their connections
     between.postgres.heal()
     record = run.record()
     sound(record)
-    assert set(record.tasks["attempts"]) == {1}
-    assert len(noted(record, "requeued")) > 0
+    requeued = noted(record, "requeued")["task"]
+    assert len(requeued) >= 8
+    assert set(record.tasks.loc[requeued, "attempts"]) == {1}
 
 
-def test_f03_killed_after_the_work_and_before_its_verdict(between, outside, build, start) -> None:
+def test_f03_killed_after_the_work_and_before_its_verdict(between, outside, build, start, gate) -> None:
     """The work of all eight is done, and PostgreSQL does not hear of it before their workers die: done twice, completed
     once."""
-    run = start(build(workload__arrivals__count=8, workload__roles__A__service__mean_s=0.4))
+    run = start(build(workload__arrivals__count=8, workload__roles__A=_gated("gated")))
     eventually(lambda: outside.running() == 8)
     between.postgres.pause()
-    time.sleep(0.6)  # the work itself: it ends after 0.4 s, unseen
+    gate.open()
+    eventually(lambda: gate.passed == 8)
     assert kill_workers() == 2
     between.postgres.cut()
     between.postgres.heal()
@@ -49,14 +78,15 @@ def test_f03_killed_after_the_work_and_before_its_verdict(between, outside, buil
     assert counts(record, "attempts", "reclaimed", "completed") == (16, 8, 8)
 
 
-def test_f04_killed_after_its_verdict_and_before_redis_heard_of_it(between, outside, build, start) -> None:
+def test_f04_killed_after_its_verdict_and_before_redis_heard_of_it(between, outside, build, start, gate) -> None:
     """Eight first attempts have failed, and PostgreSQL knows; the schedule of retries, which is in Redis, does not, and
     the workers are dead. The sweep finds the retries, and no attempt is made twice."""
-    failing = {"service": {"dist": "constant", "mean_s": 0.2}, "fail_first": 1}
-    run = start(build(workload__arrivals__count=24, workload__roles__A=failing, rules__retry__base_s=0.5))
+    role = _gated("gated_and_failing_first")
+    run = start(build(workload__arrivals__count=24, workload__roles__A=role, rules__retry__base_s=0.5))
     eventually(lambda: outside.running() == 8)
     between.redis.pause()
-    eventually(lambda: outside.states()[State.RETRY_WAIT] == 8)
+    gate.open()
+    eventually(lambda: outside.moved_to(State.RETRY_WAIT) == 8)
     assert kill_workers() == 2
     between.redis.cut()
     between.redis.heal()
