@@ -10,7 +10,7 @@ from lab import draws
 from lab.draws import Floats
 from lab.errors import Problem, ScenarioError
 from lab.limits import RUN_S_MAX, TASKS_MAX
-from lab.scenario import Burst, Constant, Poisson, Ramp, Scenario, Step, Steps
+from lab.scenario import Burst, Constant, Poisson, Ramp, Scenario, Schedule, Step, Steps
 from lab.traces import Table
 
 
@@ -27,7 +27,7 @@ def arrival_times(scenario: Scenario, trace: Table | None) -> Floats:
         return np.arange(count) / arrivals.rate_per_s
     if isinstance(arrivals, Poisson):
         return _poisson(arrivals, scenario.seed)
-    if isinstance(arrivals, Ramp | Steps):
+    if isinstance(arrivals, Ramp | Steps | Schedule):
         times = _changing(arrivals, scenario.seed)
         if len(times) == 0:
             raise ScenarioError(
@@ -63,8 +63,10 @@ def _unit_process(seed: int, horizon: float) -> Floats:
     return times[times < horizon]
 
 
-def _changing(arrivals: Ramp | Steps, seed: int) -> Floats:
+def _changing(arrivals: Ramp | Steps | Schedule, seed: int) -> Floats:
     """Arrivals of a rate that changes: where the cumulative rate passes 0, 1, 2, … (even) or a unit Poisson process."""
+    if isinstance(arrivals, Schedule):
+        return _scheduled(arrivals, seed)
     steps = arrivals.steps if isinstance(arrivals, Steps) else [_as_step(arrivals)]
     expected = sum(step.duration_s * step.rate_per_s for step in steps)
     marks = np.arange(_whole(expected), dtype=float) if arrivals.spacing == "even" else _unit_process(seed, expected)
@@ -78,6 +80,28 @@ def _changing(arrivals: Ramp | Steps, seed: int) -> Floats:
     index = np.minimum(index, len(steps) - 1)
     rates = np.array([step.rate_per_s or math.inf for step in steps])
     return np.asarray(ends[index] + (marks - passed[index]) / rates[index])
+
+
+def _scheduled(schedule: Schedule, seed: int) -> Floats:
+    """Bursts, and one cumulative rate for all stretches: where it passes 0, 1, 2, … (even) or a unit Poisson process.
+
+    What the rate had gathered towards the next task counts on after a turn, so that turning it often brings no tasks
+    of its own; and every time is computed from the stretches up to its own alone, so later ones cannot move it.
+    """
+    at_once = [np.full(entry.count, entry.at_s) for entry in schedule.entries if entry.count is not None]
+    stretches = [(begin, end, rate) for begin, end, rate in schedule.stretches if rate > 0 and end > begin]
+    if not stretches:
+        return np.concatenate(at_once)
+    begins, ends, rates = np.array(stretches).T
+    passed = np.concatenate([[0.0], np.cumsum((ends - begins) * rates)])
+    if schedule.spacing == "even":
+        marks = np.arange(_whole(float(passed[-1])), dtype=float)
+    else:
+        marks = _unit_process(seed, float(passed[-1]))
+    index = np.minimum(np.searchsorted(passed, marks, side="right") - 1, len(stretches) - 1)
+    flowing = begins[index] + (marks - passed[index]) / rates[index]
+    times = np.concatenate([*at_once, np.minimum(flowing, ends[index])])
+    return np.asarray(times[times < schedule.until_s])
 
 
 def _as_step(ramp: Ramp) -> Step:

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from lab.changes import turned
 from lab.draws import Floats
+from lab.limits import CHANGE_LAG_S_MAX
 from lab.moves import EVENTS, STATES, Moves, Numbers, chunks
 from lab.rules import retry
 from lab.rules.priority import QUEUES
@@ -78,7 +80,7 @@ def check(record: Record) -> list[Check]:
         "completed_once": _Completions(len(record.tasks)).repeated,
         "legal_transitions": _illegal,
         "tokens_rise": _token_out_of_order,
-        "backoff_kept": partial(_retried_too_early, rules=rules.retry, redriven=redriven),
+        "backoff_kept": partial(_retried_too_early, floors=_Floors(record), redriven=redriven),
         "priority_order": order.passed,
         "leases_apart": partial(_leases_overlap, length_s=rules.lease.length_s),
     }
@@ -258,13 +260,42 @@ def _attempts_bounded(record: Record, redriven: Numbers) -> Check:
     return _result("attempts_bounded", claim, over, f"at most {allowed} each", f"tasks ran more than {allowed} times")
 
 
-def _retried_too_early(rows: _Rows, rules: RetryRules, redriven: npt.NDArray[np.int64]) -> Mask:
+class _Floors:
+    """How long a task must wait at least after a failure: by the rules of that moment, where somebody turns the base.
+
+    A live worker may hear of a turn a little later, and a verdict that it has reached may be committed later still, at
+    most when its lease is over; the model knows no such delay.
+    """
+
+    def __init__(self, record: Record) -> None:
+        scenario = record.scenario
+        self._rules = scenario.rules.retry
+        self._turns = turned(scenario, "retry_base_s")
+        lease = scenario.rules.lease
+        self._lag_s = CHANGE_LAG_S_MAX + lease.length_s + lease.sweep_s if record.engine == "live" else 0.0
+
+    def delays_s(self, failures: npt.NDArray[np.int64], failed_s: Floats) -> Floats:
+        """The floor of each, given which failure of its task it was (from 1) and when."""
+        floors = self._by(self._rules, failures)
+        for turned_s, base_s in self._turns:
+            turned_to = self._by(self._rules.model_copy(update={"base_s": base_s}), failures)
+            after = failed_s >= turned_s - CLOCK_GRAIN_S
+            unsure = after & (failed_s <= turned_s + max(self._lag_s, CLOCK_GRAIN_S))
+            kept = np.minimum(floors, turned_to)
+            floors = np.where(unsure, kept, np.where(after, turned_to, floors))
+        return floors
+
+    def _by(self, rules: RetryRules, failures: npt.NDArray[np.int64]) -> Floats:
+        counts, which = np.unique(failures, return_inverse=True)
+        return np.array([retry.delay_s(int(count), rules) for count in counts], dtype=np.float64)[which]
+
+
+def _retried_too_early(rows: _Rows, floors: _Floors, redriven: npt.NDArray[np.int64]) -> Mask:
     """Retries sooner after the failure than the rule's floor: recomputed here, not taken from the log."""
     due: Mask = (rows.start == STATES.index(State.RETRY_WAIT)) & (rows.end == STATES.index(State.PENDING)) & ~rows.first
     failures = rows.moves.codes.attempt[rows.step[due]] - _forgiven(rows, due, redriven)
-    counts, which = np.unique(failures, return_inverse=True)
-    floor_s = np.array([retry.delay_s(int(count), rules) for count in counts], dtype=np.float64)[which]
-    due[due] = rows.at_s[due] - rows.since_s[due] < floor_s - CLOCK_GRAIN_S
+    failed_s = rows.since_s[due]
+    due[due] = rows.at_s[due] - failed_s < floors.delays_s(failures, failed_s) - CLOCK_GRAIN_S
     return due
 
 

@@ -8,19 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from lab import limits, profile
 from lab.errors import UsageError
 from lab.rules.handling import HANDLER_TIMEOUT_S_DEFAULT
 
 
-def contradictions(data: dict[str, Any], base: Path, workers: int) -> Iterator[tuple[str, str]]:
-    """Each as (path, what is wrong). Files are looked for relative to `base`; `workers` is the default of
-    mesh.workers.
+def contradictions(data: dict[str, Any], base: Path, workers: int, slots: int) -> Iterator[tuple[str, str]]:
+    """Each as (path, what is wrong). Files are looked for relative to `base`; `workers` and `slots` are the defaults of
+    the mesh.
     """
     workload = _mapping(data.get("workload"))
-    yield from _workers_that_are_not_there(data, workers)
+    mesh = {"workers": workers, "slots": slots, **_mapping(data.get("mesh"))}
+    yield from _entries_out_of_order(_mapping(workload.get("arrivals")))
+    yield from _workers_that_are_not_there(data, mesh["workers"])
+    yield from _turned_twice_at_once(data)
+    yield from _too_many_slots(data, mesh)
     yield from _roles_that_are_not_there(data, _mapping(workload.get("roles")))
     yield from _tasks_that_never_come(data, _mapping(workload.get("arrivals")))
     yield from _too_many_redrives(data)
@@ -34,13 +38,64 @@ def contradictions(data: dict[str, Any], base: Path, workers: int) -> Iterator[t
             yield "profile", str(error)
 
 
-def _workers_that_are_not_there(data: dict[str, Any], workers_default: int) -> Iterator[tuple[str, str]]:
-    workers = _mapping(data.get("mesh")).get("workers", workers_default)
+def _entries_out_of_order(arrivals: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Of a schedule: what stands before an earlier entry, or comes when no task comes any more."""
+    entries, until_s = arrivals.get("entries"), arrivals.get("until_s")
+    before_s: float = 0.0
+    for index, entry in enumerate(entries if isinstance(entries, list) else []):
+        at_s, where = _mapping(entry).get("at_s"), f"workload.arrivals.entries[{index}].at_s"
+        if not _is_number(at_s):
+            continue
+        if at_s < before_s:
+            yield where, f"{at_s:g} s comes after an entry at {before_s:g} s; put the entries in order of at_s"
+        if _is_number(until_s) and at_s >= until_s:
+            yield where, f"no task comes from until_s on ({until_s:g} s), so nothing can change at {at_s:g} s"
+        before_s = max(before_s, at_s)
+
+
+def _changes(data: dict[str, Any]) -> list[tuple[str, float, str, float]]:
+    """(path, moment, knob, value) of every change whose shape is right, the earliest first."""
+    faults = data.get("faults")
+    found = []
+    for index, fault in enumerate(faults if isinstance(faults, list) else []):
+        at_s, knob, value = (_mapping(fault).get(key) for key in ("at_s", "knob", "value"))
+        if _mapping(fault).get("kind") == "change" and _is_number(at_s) and _is_number(value) and isinstance(knob, str):
+            found.append((f"faults[{index}]", at_s, knob, value))
+    return sorted(found, key=lambda change: change[1])
+
+
+def _turned_twice_at_once(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    turned = dict[tuple[float, str], str]()
+    for where, at_s, knob, _ in _changes(data):
+        first = turned.setdefault((at_s, knob), where)
+        if first != where:
+            yield where, f"{first} changes {knob} at {at_s:g} s too; only one of them can hold"
+
+
+def _too_many_slots(data: dict[str, Any], mesh: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    now = {knob: mesh[knob] if _is_number(mesh[knob]) else 0 for knob in ("workers", "slots")}
+    for where, at_s, knob, value in _changes(data):
+        if knob not in now:
+            continue
+        now[knob] = value
+        if (total := now["workers"] * now["slots"]) > limits.SLOTS_TOTAL_MAX:
+            said = f"from {at_s:g} s on workers × slots is {total:,.0f}; at most {limits.SLOTS_TOTAL_MAX:,}"
+            yield f"{where}.value", said
+
+
+def _workers_that_are_not_there(data: dict[str, Any], workers: Any) -> Iterator[tuple[str, str]]:
+    """Whether there is one is asked for the moment at which the fault strikes."""
     if not isinstance(workers, int) or workers < 1:
         return
+    changes = [(at_s, value) for _, at_s, knob, value in _changes(data) if knob == "workers"]
+    moments = dict(_named_by_faults(data, "at_s"))
     for where, worker in _named_by_faults(data, "worker"):
-        if isinstance(worker, int) and worker >= workers:
-            yield where, f"there is no worker {worker}; mesh.workers allows 0 to {workers - 1}"
+        at_s = moments.get(where.replace(".worker", ".at_s"))
+        known = [value for turned_s, value in changes if _is_number(at_s) and turned_s <= at_s]
+        allowed = known[-1] if known else workers
+        if isinstance(worker, int) and worker >= allowed:
+            said = f"the mesh then has 0 to {allowed - 1:g}" if known else f"mesh.workers allows 0 to {allowed - 1}"
+            yield where, f"there is no worker {worker}; {said}"
 
 
 def _roles_that_are_not_there(data: dict[str, Any], roles: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -104,7 +159,7 @@ def _file_problem(path: Path) -> str | None:
     return None
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

@@ -32,6 +32,7 @@ from lab.scenario import (
     Ramp,
     Role,
     Scenario,
+    Schedule,
     Service,
     Steps,
     Trace,
@@ -273,6 +274,8 @@ def demand(scenario: Scenario) -> Demand | str:
     Reads the files that the scenario names, if they are of `FILE_BYTES_MAX` or less. Raises ScenarioError for one that
     does not hold what it should.
     """
+    if isinstance(scenario.workload.arrivals, Schedule):
+        return "the arrivals are what somebody did at the controls"
     try:
         found = _of_trace(scenario) if isinstance(scenario.workload.arrivals, Trace) else _of_roles(scenario)
     except Unknown as why:

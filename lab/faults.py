@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from lab import limits
 from lab.rules.base import Rules
+from lab.rules.health import HealthRules
+from lab.rules.retry import RetryRules
 
 Moment = Annotated[float, Field(ge=0, le=limits.RUN_S_MAX, description="Seconds after the start of the run.")]
 Length = Annotated[float, Field(gt=0, le=limits.RUN_S_MAX, description="How long it lasts, in seconds.")]
@@ -23,6 +25,7 @@ Position = Annotated[int, Field(ge=0, le=limits.WORKERS_MAX, description="Which 
 Down = Annotated[float, Field(ge=0, le=3_600, description="How long it is away, in seconds.")]
 Factor = Annotated[float, Field(gt=0, le=10_000, description="How many times as long.")]
 Server = Literal["redis", "postgres"]
+Knob = Literal["workers", "slots", "failure_rate", "retry_base_s", "rss_limit_mib"]
 
 
 class Window(Rules):
@@ -212,6 +215,63 @@ class Redrive(Rules):
     )
 
 
+class Change(Rules):
+    """An operator turns a knob of the mesh; it stays so until the next change of the same knob.
+
+    workers: places are added at the end, or the last ones leave by the rule of `shutdown` and are not replaced. slots:
+    those of every worker; what runs goes on, and nothing is taken while as many run. failure_rate: of all roles, for
+    attempts that start from then on, by the same draws. retry_base_s: for failures from then on. rss_limit_mib: for
+    reports from then on.
+    """
+
+    kind: Literal["change"]
+    at_s: Moment
+    knob: Knob = Field(description="What is turned: the scenario's value of that name until then.")
+    value: float = Field(description="What it is from then on; with the unit and the bounds of the scenario's own.")
+
+    @field_validator("value")
+    @classmethod
+    def _within_bounds(cls, value: float, others: ValidationInfo) -> float:
+        knob = others.data.get("knob")
+        if knob is not None and not (allowed := knob_range(knob)).holds(value):
+            raise ValueError(f"{knob} must be {allowed}, and {value:g} is not")
+        return value
+
+
+class KnobRange(NamedTuple):
+    """The values that a knob may have."""
+
+    low: float
+    high: float
+    above: bool = False
+    """Whether `low` itself is excluded."""
+    whole: bool = False
+    """Whether only whole numbers are meant."""
+
+    def holds(self, value: float) -> bool:
+        """Whether a knob may have this value."""
+        if self.whole and value != int(value):
+            return False
+        return self.low <= value <= self.high and not (self.above and value == self.low)
+
+    def __str__(self) -> str:
+        span = f"above {self.low:g}, up to {self.high:,.10g}" if self.above else f"{self.low:g} to {self.high:,.10g}"
+        return f"a whole number from {span}" if self.whole else span
+
+
+def knob_range(knob: Knob) -> KnobRange:
+    """What the scenario's own field of that name allows."""
+    if knob == "workers":
+        return KnobRange(1, limits.WORKERS_MAX, whole=True)
+    if knob == "slots":
+        return KnobRange(1, limits.SLOTS_MAX, whole=True)
+    if knob == "failure_rate":
+        return KnobRange(0.0, 1.0)
+    field = RetryRules.model_fields["base_s"] if knob == "retry_base_s" else HealthRules.model_fields["rss_limit_mib"]
+    bounds = {name: getattr(one, name) for one in field.metadata for name in ("ge", "gt", "le") if hasattr(one, name)}
+    return KnobRange(bounds["gt" if "gt" in bounds else "ge"], bounds["le"], above="gt" in bounds)
+
+
 Fault = Annotated[
     KillWorker
     | StopWorker
@@ -227,13 +287,16 @@ Fault = Annotated[
     | DuplicateSubmission
     | DuplicateCompletion
     | DelayCompletion
-    | Redrive,
+    | Redrive
+    | Change,
     Field(discriminator="kind"),
 ]
 
 
 def told(fault: Fault) -> str:
-    """The fault in a few words, as both engines note it: `kill_worker worker 0`, `redis_flush`."""
+    """The fault in a few words, as both engines note it: `kill_worker worker 0`, `redis_flush`, `change slots to 8`."""
+    if isinstance(fault, Change):
+        return f"{fault.kind} {fault.knob} to {fault.value:g}"
     named = ((name, getattr(fault, name, None)) for name in ("worker", "server", "role", "task"))
     return " ".join([fault.kind, *(f"{name} {value}" for name, value in named if value is not None)])
 

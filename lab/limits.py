@@ -258,3 +258,127 @@ SOAK_REQUESTS_MAX: Final = 256
 """Requests under way at the same time. While more would be, nothing is submitted, and the report says so."""
 SOAK_DRAIN_S_MAX: Final = 180.0
 """A mesh that has been healed and still has work after this long has lost it."""
+
+# Knobs that are turned while a mesh runs (lab/changes.py).
+CHANGE_LAG_S_MAX: Final = 1.0
+"""How much later than its moment a turned knob may reach a live worker process: it is told, and may be busy."""
+
+# The library of records (lab/run_notes.py, lab/run_archive.py, ui/runs_*.py). An archive may come from a stranger.
+TAGS_MAX: Final = 12
+TAG_CHARS_MAX: Final = 32
+NOTE_CHARS_MAX: Final = 2_000
+"""What people write about a run: a few words and a paragraph; more is a document, which belongs elsewhere."""
+NOTES_BYTES_MAX: Final = 64 * 1024
+RUN_INFO_BYTES_MAX: Final = 4 * MIB
+"""run.json with the largest scenario and an error of each check takes a tenth of that."""
+IMPORT_BYTES_MAX: Final = 256 * MIB
+"""An archive that is taken in: a record of 5,000,000 tasks."""
+IMPORT_UNPACKED_BYTES_MAX: Final = 1024 * MIB
+IMPORT_RECORDS_MAX: Final = 200
+IMPORT_DIRECTORY_BYTES_MAX: Final = 256 * 1024
+"""An archive's table of contents: some 2,500 entries. It is read whole before anything else can be judged."""
+IMPORT_ROWS_MAX: Final = 60_000_000
+"""Rows of one table: twelve transitions a task of the largest run. A Parquet file of a kilobyte can promise more."""
+EXPORT_BYTES_MAX: Final = 512 * MIB
+"""The app holds what is downloaded in memory for a moment."""
+
+# What a live view is told (lab/telemetry.py). A frame goes to every browser ten times a second.
+TELEMETRY_BINS_MAX: Final = 7_200
+"""An hour of half seconds: twice the longest session. Some 100 bytes each."""
+RUNNING_CARDS_MAX: Final = 30
+"""Cards of running tasks that a lane is told of; the rest is counted."""
+FRAME_EVENTS_MAX: Final = 50
+"""Events of one frame: more in a tenth of a second are summed up."""
+STRIKES_MAX: Final = 50
+"""Strikes whose tasks are followed and told, the newest."""
+
+# The scenario studio (ui/studio_*.py). What is typed there is checked at every pause in the typing.
+STUDIO_BODY_BYTES_MAX: Final = 2 * SCENARIO_BYTES_MAX
+"""A scenario in JSON, where line ends and quotes take two bytes."""
+STUDIO_CHECKS_MAX: Final = 2
+"""Texts that are checked at the same time: a large one takes a second of a core."""
+PROBLEMS_SHOWN_MAX: Final = 100
+"""What a person mends before looking again."""
+SAVED_SCENARIOS_MAX: Final = 1_000
+"""Files in the folder of own scenarios: a page of cards, not an archive."""
+PREVIEW_TASKS_MAX: Final = 200_000
+"""Arrivals that a preview draws: some 50 ms. Above it, what would be drawn is only said."""
+PREVIEW_RUN_TASKS_MAX: Final = 3_000
+"""Tasks that the model runs for a preview: some 0.1 s of a core that the live view shares."""
+PREVIEW_RUN_S_MAX: Final = 3_600.0
+"""And seconds of the run: workers report every second of it, however little there is to do."""
+
+# Run & compare (ui/compare_*.py).
+RUNS_COMPARED_MAX: Final = 40
+"""Runs on one page: more lines cannot be told apart, and a run of 100,000 tasks takes some 50 MB while it is shown."""
+REPLICATIONS_APP_MAX: Final = 40
+"""Replications that the app starts at a time, since it shows them all; the command line makes more."""
+RECORDS_HELD_MAX: Final = 24
+"""Records that the app keeps in memory for the next look."""
+
+# A session's sides (simulation/session.py, live_backend/session.py).
+SESSION_DRAIN_S_MAX: Final = 10.0
+"""What has come when a session is ended may end by itself for this long; then the run counts as interrupted."""
+SESSION_AHEAD_S_MAX: Final = 120.0
+"""How far ahead of the wall clock the model runs when it may run at once: what a person still waits for."""
+SESSION_LINE_BYTES_MAX: Final = 8 * MIB
+"""A line from the hub: a scenario of the largest size in JSON takes a tenth of that."""
+
+# A session of the command center (ui/mesh): a scenario that people grow while it runs, and everybody who watches it.
+SESSION_S_MAX: Final = 1_800.0
+"""Half an hour: the model replays a session from its start whenever somebody turns a knob."""
+SESSION_TASKS_MAX: Final = 300_000
+"""For the same reason; planned for the whole session, so a higher rate ends it earlier."""
+SESSION_RATE_PER_S_MAX: Final = 2_000.0
+"""What one PostgreSQL of a small machine can take in for minutes (docs/SCALING.md)."""
+SESSION_BURST_TASKS_MAX: Final = 20_000
+SESSION_ACTIONS_MAX: Final = 900
+"""Turns of knobs, bursts and faults; so the session fits a scenario file and its list of faults."""
+SESSION_WORKERS_MAX: Final = 12
+"""Live, each is a process of some 80 MiB."""
+SESSION_SLOTS_MAX: Final = 64
+SESSION_ALONE_S_MAX: Final = 600.0
+"""A session that nobody has watched for this long, and in which nothing is left to do, is stopped and saved."""
+SESSIONS_KEPT: Final = 20
+"""Folders with the logs of sessions; the records are kept apart from them, for as long as people want."""
+COMMAND_BYTES_MAX: Final = 4_096
+STREAMS_MAX: Final = 50
+"""Browser windows that watch at the same time."""
+STREAM_SEND_S_MAX: Final = 20.0
+"""A browser that takes nothing for this long is gone."""
+SIDE_LINE_BYTES_MAX: Final = 4 * MIB
+"""A frame with all bins of an hour takes a tenth of that."""
+SIDE_LINES_MAX: Final = 100
+"""Lines that may wait for a side to read them: turns of knobs are told ten times a second at most."""
+SIDE_READY_S_MAX: Final = 90.0
+"""The first start of an embedded PostgreSQL makes its cluster; a slow disk takes long."""
+SIDE_SILENT_S_MAX: Final = 20.0
+"""A running side tells ten frames a second, and at least one while it is busy."""
+SIDE_STOP_S_MAX: Final = 90.0
+"""Draining takes ten seconds at most, reading and judging the record of a long session the rest."""
+SIDE_END_S_MAX: Final = 8.0
+"""A side whose standard input was closed has this long to end what it started; then its processes are killed."""
+APP_END_S_MAX: Final = 0.5
+"""The app itself waits no longer for them: Ctrl-C is answered at once, and they end by themselves."""
+TOLD_ROWS_AT_A_TIME: Final = 2_000
+"""Transitions that a side folds between two looks at the clock: some 10 ms."""
+DESK_ANSWER_S_MAX: Final = 2.0
+"""The page of dead letters waits no longer for PostgreSQL or for the API of a mesh: it says so instead."""
+DESK_PAGES_MAX: Final = 10
+"""Pages of 200 that a search through error texts reads before it shows what it has found and goes on from there."""
+
+# The live side of a session (live_backend/session.py, live_backend/tail.py).
+TAIL_CATCH_UP_S_MAX: Final = 3.0
+"""Waiting for the last rows of the log before a session's record is read: a flush, unless a server is away."""
+VERIFY_SHARE_MAX: Final = 0.05
+"""Share of the time for which the counting of what is stored may keep PostgreSQL busy."""
+SESSION_END_S_MAX: Final = 6.0
+"""A session that is left without a word tidies up for this long at most, and then just ends: before it is killed."""
+
+# `meshlab app` (cli/app_server.py).
+APP_START_S_MAX: Final = 60.0
+"""A cold start on a busy machine reads some hundred MB of packages; more than this is a fault."""
+APP_STOP_S_MAX: Final = 15.0
+"""From SIGTERM on: the app ends its sessions' processes first. Then it is killed."""
+SCREENSHOT_BYTES_MAX: Final = 250_000
+"""Pictures in docs/screens: a clone of the repository should stay quick (ui/screenshots.py)."""

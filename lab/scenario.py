@@ -130,7 +130,58 @@ class Trace(Rules):
     service_factor: float = Field(1.0, gt=0, le=1e6, description="Service times × this, say seconds a token.")
 
 
-Arrivals = Annotated[Burst | Constant | Poisson | Ramp | Steps | Trace, Field(discriminator="kind")]
+class ScheduleEntry(Rules):
+    """What a schedule brings at one moment: so many tasks at once, or a rate from then on."""
+
+    at_s: float = Field(ge=0, le=limits.RUN_S_MAX, description="When, in seconds of the run.")
+    count: Count | None = Field(None, description="So many tasks, all at that moment.")
+    rate_per_s: float | None = Field(
+        None,
+        ge=0,
+        le=limits.RATE_PER_S_MAX,
+        description="Tasks a second from then on, until the next entry with a rate; 0 stops them.",
+    )
+
+    @model_validator(mode="after")
+    def _one_thing(self) -> Self:
+        if (self.count is None) == (self.rate_per_s is None):
+            raise ValueError("give either count or rate_per_s, and not both")
+        return self
+
+
+class Schedule(Rules):
+    """Bursts and rates by the moment, in order: what somebody did at the controls. May be continued.
+
+    Tasks that come before a moment depend only on the entries before it, so further entries change nothing of the past.
+    """
+
+    kind: Literal["schedule"]
+    until_s: Duration = Field(description="No task comes at or after this second of the run.")
+    spacing: Literal["even", "poisson"] = Field("even", description="Evenly spaced, or random with the same rate.")
+    entries: list[ScheduleEntry] = Field(
+        min_length=1, max_length=limits.STEPS_MAX, description="What comes when, the earliest first."
+    )
+
+    @property
+    def stretches(self) -> list[tuple[float, float, float]]:
+        """(from second, to second, tasks a second) of each rate until the next one, stretches of rate 0 included."""
+        turns = [(entry.at_s, entry.rate_per_s) for entry in self.entries if entry.rate_per_s is not None]
+        ends = [*(at_s for at_s, _ in turns[1:]), self.until_s]
+        return [(at_s, max(at_s, end_s), rate) for (at_s, rate), end_s in zip(turns, ends, strict=False)]
+
+    @property
+    def expected(self) -> float:
+        """How many tasks come; on average, where the spacing is random."""
+        at_once = sum(entry.count or 0 for entry in self.entries)
+        return at_once + sum((end_s - at_s) * rate for at_s, end_s, rate in self.stretches)
+
+    @model_validator(mode="after")
+    def _not_too_many(self) -> Self:
+        _bounded(self.expected)
+        return self
+
+
+Arrivals = Annotated[Burst | Constant | Poisson | Ramp | Steps | Schedule | Trace, Field(discriminator="kind")]
 
 
 # ---- service: how long the work takes --------------------------------------------------------------------------------
@@ -318,9 +369,9 @@ class Scenario(Rules):
                 "", "a scenario is a mapping: name, seed, workload, mesh, rules, faults", *found.place(())
             )
             raise ScenarioError(source, [problem])
-        problems = [
-            Problem(path, said, *found.place(_parts(path))) for path, said in contradictions(data, base, Mesh().workers)
-        ]
+        mesh = Mesh()
+        wrong = contradictions(data, base, mesh.workers, mesh.slots)
+        problems = [Problem(path, said, *found.place(_parts(path))) for path, said in wrong]
         try:
             scenario = cls.model_validate(_with_preset(data))
         except ValidationError as error:

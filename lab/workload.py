@@ -20,9 +20,10 @@ import numpy.typing as npt
 
 from lab import draws, traces
 from lab.arrivals import arrival_times
+from lab.changes import turned, value_at
 from lab.distributions import service_times
 from lab.draws import Floats
-from lab.faults import outage_share, service_factor
+from lab.faults import RoleOutage, SlowService, SlowWorker, outage_share, service_factor
 from lab.limits import MIB, SERVICE_S_MAX
 from lab.rules import deadline, retry
 from lab.rules import priority as priority_rules
@@ -101,6 +102,10 @@ class Plan:
         self.role, self.priority = self.role.astype(np.int8), self.priority.astype(np.int8)
         self._columns: dict[tuple[str, int], Column] = {}
         self._failing: dict[int, bytes] = {}
+        # Of many faults only these have a say in what an attempt comes to.
+        self._slowing = [fault for fault in scenario.faults if isinstance(fault, SlowService | SlowWorker)]
+        self._outages = [fault for fault in scenario.faults if isinstance(fault, RoleOutage)]
+        self._failure_rates = turned(scenario, "failure_rate")
 
     # -- what a task is --
 
@@ -159,7 +164,9 @@ class Plan:
         return self.column("service", attempt)[task]
 
     def fails(self, task: int, attempt: int) -> bool:
-        """Whether that attempt ends in failure: the first `fail_first` surely, later ones by `failure_rate`."""
+        """Whether that attempt ends in failure: the first `fail_first` surely, later ones by `failure_rate`, as it is
+        before anybody turns it.
+        """
         return self._fails(attempt)[task] == 1
 
     def _fails(self, attempt: int) -> bytes:
@@ -179,18 +186,25 @@ class Plan:
         what starts while its role is out. Only a failure of the task's own may be permanent: these two may be mended.
         """
         planned_s = self.service_s(task, attempt)
-        faults = self.scenario.faults
-        if faults:
-            planned_s *= service_factor(faults, started_s, place)
+        if self._slowing:
+            planned_s *= service_factor(self._slowing, started_s, place)
         work_s = retry.cut(planned_s, self.scenario.rules.retry)
-        if work_s < planned_s or (faults and self._is_out(task, attempt, started_s)):
+        if work_s < planned_s or (self._outages and self._is_out(task, attempt, started_s)):
             return Outcome(work_s, failed=True, permanent=False)
-        failed = self.fails(task, attempt)
+        failed = self._fails_at(task, attempt, started_s) if self._failure_rates else self.fails(task, attempt)
         return Outcome(work_s, failed, permanent=failed and self._is_permanent(task, attempt))
+
+    def _fails_at(self, task: int, attempt: int, started_s: float) -> bool:
+        """The same as `fails` where the failure rate is turned while the mesh runs: by the rate of that moment."""
+        role = self._role_of(task)
+        if attempt <= role.fail_first:
+            return True
+        rate = value_at(self._failure_rates, started_s, role.failure_rate)
+        return rate >= 1.0 or (rate > 0.0 and self._roll("fails", task, attempt) < rate)
 
     def _is_out(self, task: int, attempt: int, started_s: float) -> bool:
         """Whether an outage of its role fails this attempt. All outages share one draw: the widest of them decides."""
-        share = outage_share(self.scenario.faults, started_s, self.role_names[int(self.role[task])])
+        share = outage_share(self._outages, started_s, self.role_names[int(self.role[task])])
         return share >= 1.0 or (share > 0.0 and self._roll("outage", task, attempt) < share)
 
     def _is_permanent(self, task: int, attempt: int) -> bool:

@@ -86,6 +86,12 @@ class Automaton:
         standing.ways[code] = step
         return step
 
+    def turn(self, rules: RetryRules) -> None:
+        """From now on failures go by other rules: what the rulebook said of them is asked anew."""
+        self._rules = rules
+        for standing in self._standings.values():
+            standing.ways[FAILED] = None
+
     def delay_s(self, standing: Standing, roll: float) -> float:
         """The backoff after a failure here with this draw for the jitter: the rulebook's own function of it."""
         facts = standing.facts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 
@@ -23,6 +24,7 @@ from simulation.clock import Clock
 from simulation.faults import Faults
 from simulation.fleet import Fleet
 from simulation.health import Health
+from simulation.knobs import Knobs
 from simulation.leases import Leases
 from simulation.machinery import Machinery
 from simulation.producer import Producer
@@ -39,17 +41,19 @@ def simulate(
     on_progress: OnProgress = ignore,
     stop: Stop = never,
     extend: Callable[[Model], object] | None = None,
+    until_s: float = math.inf,
 ) -> Record:
     """The record of `scenario` in the model. The same scenario and seed give the same record in any process.
 
     `on_progress` is called a few times a second; when `stop` returns True the run ends early and its record says so.
+    What has not ended at `until_s` (seconds of the run) stays as it is, and the record says that it was interrupted.
     `extend` gets the model before anything has happened, and may add SimPy processes of its own (docs/EXTENDING.md).
     """
     started_at, started = records.now(), time.perf_counter()
     model = Model(Plan(scenario))
     if extend is not None:
         extend(model)
-    interrupted = model.run(on_progress, stop)
+    interrupted = model.run(on_progress, stop, until_s)
     facts = {
         "interrupted": interrupted,
         "stalled": model.stalled,
@@ -93,16 +97,22 @@ class Model:
         self.leases = Leases(self.clock, plan, self.store, self.queues, self.fleet)
         self.faults = Faults(self.clock, plan, self.store, self.queues, self.fleet, self.leases, self.producer)
         self.health = Health(self.clock, plan, self.store, self.queues, self.fleet, self.producer)
+        self.faults.turn = Knobs(plan, self.store, self.fleet, self.health, self.faults).turn
         if express.is_clear(plan, self.profile):
             lane = (self.clock, plan, self.store, self.queues, self.fleet, self.producer)
             self.faults.before_strike = express.lay(*lane)
         self.stalled = False
+        self._is_cut = False
         self._patience_s = patience_s(rules)
         self.clock.every(rules.health.report_s, self._look_for_a_stall)
 
-    def run(self, on_progress: OnProgress = ignore, stop: Stop = never) -> bool:
-        """Let it happen until every task has ended or none can move any more. Returns True if it was stopped before."""
+    def run(self, on_progress: OnProgress = ignore, stop: Stop = never, until_s: float = math.inf) -> bool:
+        """Let it happen until every task has ended or none can move any more. Returns True if it was stopped before, or
+        has come to `until_s`.
+        """
         started = told = time.perf_counter()
+        if until_s < math.inf:
+            self.clock.at(until_s, self._cut)
         try:
             while True:
                 self.clock.advance(EVENTS_PER_LOOK)
@@ -117,7 +127,12 @@ class Model:
         except StopSimulation:
             pass  # every task has ended, or a stall was noticed
         on_progress(self.progress(time.perf_counter() - started))
-        return False
+        return self._is_cut
+
+    def _cut(self) -> None:
+        """Nobody waits for what has not ended yet."""
+        self._is_cut = self.store.ended != self.store.stop_when
+        self.clock.stop()
 
     def moves(self) -> Moves:
         """The audit log. The model is not to be run on afterwards."""

@@ -8,6 +8,7 @@ from functools import partial
 
 from lab.faults import (
     LAST_SECOND_S,
+    Change,
     CutWorker,
     DelayCompletion,
     DuplicateCompletion,
@@ -53,6 +54,8 @@ class Faults:
         self._redis_up_at_s = 0.0
         self.before_strike: Callable[[], None] = lambda: None
         """Told of every fault: whoever takes a short way that no fault can cross leaves it."""
+        self.turn: Callable[[Change], None] = lambda change: None
+        """Told of every knob that is turned (`simulation.knobs`)."""
         faults = plan.scenario.faults
         for fault in faults:
             clock.call_after(fault.at_s, self.strike, fault)
@@ -70,14 +73,10 @@ class Faults:
         self.before_strike()
         self._store.note("fault", detail=told(fault))
         match fault:
-            case KillWorker():
-                self._kill(self._fleet.workers[fault.worker])
-            case StopWorker():
-                self._stop(self._fleet.workers[fault.worker])
-            case PauseWorker():
-                self._pause(self._fleet.workers[fault.worker], fault.for_s)
-            case CutWorker():
-                self._cut(self._fleet.workers[fault.worker], fault)
+            case KillWorker() | StopWorker() | PauseWorker() | CutWorker():
+                worker = self._fleet.at(fault.worker)
+                if worker is not None:  # else it has not been started yet, after somebody asked for one more
+                    self._strike_worker(worker, fault)
             case RedisFlush():
                 self._lose_queues(0.0, "nothing")
             case RedisRestart():
@@ -88,12 +87,25 @@ class Faults:
                 self._producer.repeat(fault.tasks)
             case Redrive():
                 self._redrive(fault)
+            case Change():
+                self.turn(fault)
             case SlowService() | SlowWorker() | RoleOutage():
                 pass  # in the plan: work that starts in the window is slow, or fails
             case DelayCompletion() | DuplicateCompletion() | PoisonTask():
                 pass  # in the post, and in `_swallow`: they meet reports and attempts as these come
 
     # -- workers --
+
+    def _strike_worker(self, worker: Worker, fault: KillWorker | StopWorker | PauseWorker | CutWorker) -> None:
+        match fault:
+            case KillWorker():
+                self._kill(worker)
+            case StopWorker():
+                self.stop(worker)
+            case PauseWorker():
+                self._pause(worker, fault.for_s)
+            case CutWorker():
+                self._cut(worker, fault)
 
     def _kill(self, worker: Worker) -> None:
         if worker.alive:
@@ -140,7 +152,7 @@ class Faults:
             self._leases.heard_of(worker)
         self._fleet.resume(worker)
 
-    def _stop(self, worker: Worker) -> None:
+    def stop(self, worker: Worker) -> None:
         """SIGTERM: claim nothing more; finish within the grace or hand back; the published way just drops it all."""
         if not worker.alive or worker.leaving:
             return

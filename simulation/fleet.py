@@ -30,6 +30,10 @@ class Fleet:
     def __init__(
         self, clock: Clock, plan: Plan, profile: Profile, machinery: Machinery, store: Store, queues: Queues
     ) -> None:
+        self.places = plan.scenario.mesh.workers
+        """How many processes the mesh should have; `workers` also has those that have left or are on their way out."""
+        self.slots = plan.scenario.mesh.slots
+        """How many slots each of them should have."""
         self.workers: list[Worker] = []
         self.claim_lag_s = 0.0
         """The longest time from taking a task to its committed claim: how late the log may tell of an order."""
@@ -38,7 +42,7 @@ class Fleet:
         self.deadlines = Deadlines(clock, plan, store)
         self._clock, self._plan, self._profile, self._machinery = clock, plan, profile, machinery
         self._store, self._queues = store, queues
-        self._rules, self._mesh = plan.scenario.rules, plan.scenario.mesh
+        self._rules = plan.scenario.rules
         self.when_done = (self.work_done,)
         self._in_slot = self._rules.retry.wait == "in_slot"
         roles = plan.scenario.workload.roles.values()
@@ -57,7 +61,9 @@ class Fleet:
         self._dispatching = False
         self._takers: dict[Line[Slot], list[Slot]] = {}
         """By intake: the slots that `dispatch` has just given a task."""
-        for index in range(self._mesh.workers):
+        self._coming = set[int]()
+        """Places for which a process is being started."""
+        for index in range(self.places):
             self.workers.append(self._new_worker(index, 1))
         for slots in zip(*(worker.slots for worker in self.workers), strict=True):
             self.idle.extend(slots)
@@ -75,7 +81,7 @@ class Fleet:
     # -- workers come and go --
 
     def _new_worker(self, index: int, life: int) -> Worker:
-        worker = Worker(index, life, self._mesh.slots, self._clock.now, Memory(self._profile.memory))
+        worker = Worker(index, life, self.slots, self._clock.now, Memory(self._profile.memory))
         worker.number = self._store.enlist(worker.name)
         worker.retry_tokens = retry.budget_start(self._rules.retry)
         loop, profile = self._machinery.new_worker_loop(), self._profile
@@ -85,13 +91,56 @@ class Fleet:
         return worker
 
     def replace(self, worker: Worker, after_s: float | None) -> None:
-        """Put a fresh process where a dead one was, `after_s` and its start-up time later; None: never."""
-        if after_s is not None:
-            self._clock.later(after_s + self._profile.worker_start_s, self._start, worker)
+        """Put a fresh process where a dead one was, `after_s` and its start-up time later; None: never. Nor where the
+        mesh should have none any more.
+        """
+        if after_s is not None and worker.index < self.places:
+            self._begin_at(worker.index, after_s)
 
-    def _start(self, gone: Worker) -> None:
-        self.workers[gone.index] = fresh = self._new_worker(gone.index, gone.life + 1)
+    def _begin_at(self, index: int, after_s: float) -> None:
+        self._coming.add(index)
+        self._clock.later(after_s + self._profile.worker_start_s, self._start, index)
+
+    def _start(self, index: int) -> None:
+        self._coming.discard(index)
+        if index >= self.places:
+            return
+        if index == len(self.workers):
+            fresh = self._new_worker(index, 1)
+            self.workers.append(fresh)
+        else:
+            fresh = self.workers[index] = self._new_worker(index, self.workers[index].life + 1)
         self.offer_slots(fresh)
+
+    def at(self, index: int) -> Worker | None:
+        """The process at a place; None if there has not been one yet."""
+        return self.workers[index] if index < len(self.workers) else None
+
+    def turn_places(self, places: int) -> list[Worker]:
+        """The mesh should have so many processes from now on: new ones start. Returns those that must leave."""
+        added, self.places = range(self.places, places), places
+        for index in added:
+            worker = self.at(index)
+            if (worker is None or not worker.alive) and index not in self._coming:
+                self._begin_at(index, 0.0)
+        return self.workers[places:]
+
+    def turn_slots(self, slots: int) -> None:
+        """Each process should have so many slots from now on. What runs goes on: a surplus goes as it becomes free."""
+        self.slots = slots
+        for worker in filter(lambda worker: worker.alive, self.workers):
+            more = slots - (len(worker.slots) - worker.surplus)
+            kept = min(worker.surplus, max(0, more))
+            worker.surplus += max(0, -more) - kept
+            worker.slots.extend(Slot(worker) for _ in range(more - kept))
+            if worker.open:
+                self.offer_slots(worker)
+
+    def _retire(self, slot: Slot) -> bool:
+        """A free slot goes for good, since its worker has too many. Returns True."""
+        slot.worker.slots.remove(slot)
+        slot.worker.surplus -= 1
+        return True
 
     def end(self, worker: Worker, how: str) -> list[Slot]:
         """A process is gone. Returns the slots that held a task, of which nobody has been told."""
@@ -139,7 +188,7 @@ class Fleet:
         while idle and queues.ready:
             slot = idle.popleft()
             worker = slot.worker
-            if worker.open:
+            if worker.open and not (worker.surplus and self._retire(slot)):
                 slot.task, slot.claimed_at_s, slot.sleeps_until_s = queues.pop(), self._clock.now, 0.0
                 worker.busy += 1
                 if worker.intake is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lab.rules import health
+from lab.rules.health import HealthRules
 from lab.workload import Plan
 from simulation.clock import Clock
 from simulation.fleet import Fleet
@@ -24,6 +25,10 @@ class Health:
         self._fleet, self._producer = fleet, producer
         self._rules = plan.scenario.rules.health
         clock.every(self._rules.report_s, self._report)
+
+    def turn(self, rules: HealthRules) -> None:
+        """From now on reports are judged by other rules."""
+        self._rules = rules
 
     def _report(self) -> None:
         kept = self.samples.begin()
@@ -63,8 +68,7 @@ class Health:
                 self._fleet.depart(worker)
 
     def _closed_workers(self) -> int:
-        now_s = self._clock.now
+        now_s, members = self._clock.now, self._fleet.workers[: self._fleet.places]
         return sum(
-            health.counts_as_closed(worker.gate_open, now_s - worker.reported_at_s, self._rules)
-            for worker in self._fleet.workers
+            health.counts_as_closed(worker.gate_open, now_s - worker.reported_at_s, self._rules) for worker in members
         )

@@ -94,7 +94,7 @@ class Producer:
 
     def _is_open(self) -> bool:
         pending = self._store.pending + self._coming_in if self._counts_pending else 0
-        workers = len(self._fleet.workers)
+        workers = self._fleet.places
         rules = self._rules
         is_open = admission.is_open(self._closed_workers, workers, pending, rules.health, rules.admission)
         if is_open != self._was_open:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,18 @@ class Samples:
         starts = np.flatnonzero(np.diff(np.cumsum(report)[keep], prepend=-1))
         self._first_rows = array("i", starts.astype(np.int32).tobytes())
         self._every *= 2
+
+    def told(self, from_s: float, before_s: float) -> list[SampleRow]:
+        """The rows from one moment on and before another, as somebody who watches is told of them."""
+        begin = bisect_left(self._t_s, from_s)
+        end, names = bisect_left(self._t_s, before_s, begin), list(self._names)
+        return [
+            SampleRow(
+                self._t_s[row], names[self._worker[row]], self._rss[row], self._cpu[row], self._active[row],
+                bool(self._gate[row]), *self._counts[row * COUNTS : (row + 1) * COUNTS],
+            )
+            for row in range(begin, end)
+        ]  # fmt: skip
 
     def frame(self) -> pd.DataFrame:
         """All of them as the record's table, moments in whole microseconds."""

@@ -63,6 +63,8 @@ class Worker:
         self.number = 0
         """Its number in the log."""
         self.slots = [Slot(self) for _ in range(slots)]
+        self.surplus = 0
+        """Slots that are to go as soon as they are free: somebody has turned the number down."""
         self.busy = 0
         """Slots that hold a task."""
         self.alive = self.gate_open = True

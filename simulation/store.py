@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from array import array
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +15,7 @@ from lab.moves import Moves, round_to_microseconds
 from lab.record import EventRow
 from lab.rules.retry import RetryRules
 from lab.rules.tasks import Refused, State
+from lab.telemetry import Moved
 from simulation.automaton import EVENTS, SUBMITTED, Automaton, Standing, Step
 from simulation.clock import Clock
 
@@ -150,6 +153,30 @@ class Store:
     def note(self, kind: str, worker: str = "", task: int = -1, detail: str = "") -> None:
         """Write down something that happened to the mesh rather than to where a task stands."""
         self.notes.append(EventRow(self._clock.now, kind, worker, task, detail))
+
+    # -- being watched --
+
+    def written(self, before_s: float, first: int = 0) -> int:
+        """How many transitions the log has from before a moment; `first` of them are known to be."""
+        return bisect_left(self._at_s, before_s, first)
+
+    def moment_after(self, rows: int) -> float:
+        """A moment from before which the log has more than `rows` transitions, and few more; infinite if it has not."""
+        if rows >= len(self._at_s):
+            return math.inf
+        more = bisect_right(self._at_s, self._at_s[rows], rows)
+        return self._at_s[more] if more < len(self._at_s) else math.inf
+
+    def told(self, begin: int, end: int) -> list[Moved]:
+        """Rows `begin` to `end` of the log, as somebody who watches is told of them."""
+        rows, workers = self.automaton.rows, self.workers
+        columns = zip(
+            self._at_s[begin:end], self._task[begin:end], self._step[begin:end], self._worker[begin:end], strict=True
+        )
+        return [
+            Moved(at_s, task, rows[step][0], rows[step][1], workers[worker], rows[step][2], rows[step][4])
+            for at_s, task, step, worker in columns
+        ]
 
     # -- the record --
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lab.scenario import Burst, Constant, EmpiricalService, Poisson, Ramp, Role, Scenario, Steps, Trace
+from lab.scenario import Burst, Constant, EmpiricalService, Poisson, Ramp, Role, Scenario, Schedule, Steps, Trace
 from lab.workload import Plan
 from ui import text
 
@@ -83,6 +83,10 @@ def _arrivals(scenario: Scenario) -> tuple[float, float]:
         return arrivals.rate_per_s * span_s, span_s
     if isinstance(arrivals, Ramp):
         return (arrivals.from_per_s + arrivals.to_per_s) / 2 * arrivals.duration_s, arrivals.duration_s
+    if isinstance(arrivals, Schedule):
+        busy = [end_s for _, end_s, rate_per_s in arrivals.stretches if rate_per_s > 0]
+        moments = [*busy, *(entry.at_s for entry in arrivals.entries if entry.count)]
+        return arrivals.expected, max(moments) - arrivals.entries[0].at_s
     assert isinstance(arrivals, Steps)
     return sum(s.duration_s * s.rate_per_s for s in arrivals.steps), sum(s.duration_s for s in arrivals.steps)
 

@@ -61,24 +61,20 @@ class Case:
     """Moves of the state table that the case has both engines make."""
     breaks: frozenset[str]
     """Checks of the record that fail because the rules of the case allow it: a published flaw."""
+    arrivals: Data | None
+    """What brings the tasks where they are not written out one by one; they are all GOOD then."""
 
     def scenario(self, folder: Path) -> Scenario:
         """The case as a scenario; its tasks are written to a trace in `folder`."""
-        arrivals = [task.at_s for task in self.tasks]
-        assert arrivals == sorted(arrivals), f"{self.name}: tasks must stand in order of arrival"
-        path = folder / f"{self.name}.csv"
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["arrival_s", "service_s", "role", "priority"])
-            writer.writerows((task.at_s, task.work_s, task.role, task.priority) for task in self.tasks)
-        used = {task.role for task in self.tasks}
-        service = {"dist": "constant", "mean_s": 0.02}  # the trace says how long, but the schema wants it said
+        arrivals = dict(self.arrivals) if self.arrivals is not None else self._trace(folder)
+        used = {task.role for task in self.tasks} or {"GOOD"}
+        service = {"dist": "constant", "mean_s": 0.02}  # a trace says how long, but the schema wants it said
         known = {**ROLES, **self.roles}
         return Scenario.from_data(
             {
                 "name": self.name,
                 "workload": {
-                    "arrivals": {"kind": "trace", "path": str(path)},
+                    "arrivals": arrivals,
                     "roles": {name: {"service": service, **known.get(name, {})} for name in sorted(used)},
                 },
                 "mesh": dict(self.mesh),
@@ -86,6 +82,17 @@ class Case:
                 "faults": [dict(fault) for fault in self.faults],
             }
         )
+
+    def _trace(self, folder: Path) -> dict[str, Any]:
+        """The tasks as arrivals."""
+        arrivals = [task.at_s for task in self.tasks]
+        assert arrivals == sorted(arrivals), f"{self.name}: tasks must stand in order of arrival"
+        path = folder / f"{self.name}.csv"
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["arrival_s", "service_s", "role", "priority"])
+            writer.writerows((task.at_s, task.work_s, task.role, task.priority) for task in self.tasks)
+        return {"kind": "trace", "path": str(path)}
 
     def look_at(self, record: Record) -> None:
         """Judge a record of the case, of either engine."""
@@ -122,13 +129,14 @@ def case(
     roles: Data | None = None,
     edges: Sequence[tuple[State | None, Event, State]] = (),
     breaks: Sequence[str] = (),
+    arrivals: Data | None = None,
 ) -> Callable[[Callable[[Seen], None]], Callable[[Seen], None]]:
     """Make a case of a function that judges."""
 
     def made(judge: Callable[[Seen], None]) -> Callable[[Seen], None]:
         ways = frozenset((str(start or ""), event, end) for start, event, end in edges)
         CASES.append(
-            Case(judge.__name__, judge, tasks, rules, mesh, faults, roles or {}, ways, frozenset(breaks))
+            Case(judge.__name__, judge, tasks, rules, mesh, faults, roles or {}, ways, frozenset(breaks), arrivals)
         )  # fmt: skip
         return judge
 

@@ -37,6 +37,7 @@ ONE_OF_EACH: list[dict[str, Any]] = [
     {"kind": "duplicate_completion", "at_s": 1, "for_s": 1},
     {"kind": "delay_completion", "at_s": 1, "for_s": 1, "delay_s": 1},
     {"kind": "redrive", "at_s": 1},
+    {"kind": "change", "at_s": 1, "knob": "slots", "value": 8},
 ]
 
 
@@ -77,6 +78,7 @@ def test_the_list_above_names_every_kind(root: Any) -> None:
         ("redis_flush", "redis_flush"),
         ("duplicate_submission", "duplicate_submission"),
         ("redrive", "redrive"),
+        ("change", "change slots to 8"),
     ],
 )
 def test_a_fault_is_told_in_a_few_words(kind: str, words: str) -> None:
@@ -121,6 +123,13 @@ BROKEN = [
     ("redrive", {"role": ""}, "faults[0].role", "at least 1 character"),
     ("redrive", {"at_s": -1}, "faults[0].at_s", "greater than or equal to 0"),
     ("redrive", {"for_s": 1}, "faults[0].for_s", "unknown key 'for_s'"),
+    ("change", {"knob": "speed"}, "faults[0].knob", "'workers', 'slots', 'failure_rate'"),
+    ("change", {"knob": "workers", "value": 0}, "faults[0].value", "a whole number from 1 to 10,000"),
+    ("change", {"value": 2.5}, "faults[0].value", "a whole number from 1 to 100,000"),
+    ("change", {"knob": "failure_rate", "value": 1.01}, "faults[0].value", "must be 0 to 1"),
+    ("change", {"knob": "retry_base_s", "value": -1}, "faults[0].value", "must be 0 to 86,400"),
+    ("change", {"knob": "rss_limit_mib", "value": 0}, "faults[0].value", "above 0, up to 1,048,576"),
+    ("change", {"knob": "slots", "value": "8"}, "faults[0].value", "valid number"),
 ]
 
 

@@ -44,6 +44,22 @@ EVERY_FAULT: list[dict[str, Any]] = [
     {"at_s": 0.0, "kind": "poison_task", "task": 250, "after_s": 0.1},
     {"at_s": 30.0, "kind": "redrive"},
 ]
+SCHEDULE: dict[str, Any] = {
+    "kind": "schedule",
+    "until_s": 20,
+    "spacing": "poisson",
+    "entries": [{"at_s": 0, "rate_per_s": 4}, {"at_s": 3, "count": 100}, {"at_s": 9, "rate_per_s": 12}],
+}
+EVERY_KNOB: list[dict[str, Any]] = [
+    {"at_s": 2.0, "kind": "change", "knob": "slots", "value": 8},
+    {"at_s": 4.0, "kind": "change", "knob": "workers", "value": 6},
+    {"at_s": 5.0, "kind": "change", "knob": "failure_rate", "value": 0.4},
+    {"at_s": 6.0, "kind": "change", "knob": "retry_base_s", "value": 0.2},
+    {"at_s": 7.0, "kind": "change", "knob": "rss_limit_mib", "value": 120},
+    {"at_s": 9.0, "kind": "change", "knob": "rss_limit_mib", "value": 512},
+    {"at_s": 11.0, "kind": "change", "knob": "workers", "value": 2},
+    {"at_s": 12.0, "kind": "change", "knob": "slots", "value": 3},
+]
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "the first run": ("sdlc_quick", {}),
     "a burst": ("sdlc_stress_500", {"profile": "ideal"}),
@@ -86,6 +102,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "a bound on the queue": ("faults/f41_overload", {"rules.admission": {"max_pending": 50, "on_closed": "reject"}}),
     "links cut": ("faults/f53_swizzle", {}),
+    "every knob is turned": ("sdlc_quick", {"workload.arrivals": SCHEDULE, "faults": EVERY_KNOB}),
     "roles as classes, a slow store": (
         "sdlc_quick",
         {"rules.priority.route_by": "role", "profile": "data/slow_store.yaml"},
