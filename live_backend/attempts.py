@@ -60,13 +60,25 @@ class PlannedWork:
     """The tasks of a run, as its plan has them. Roles with a handler do real work; the plan says when it comes."""
 
     def __init__(self, plan: Plan, place: int, run_s: Callable[[], float], schema: str) -> None:
-        self._plan, self._place, self._run_s = plan, place, run_s
-        self._faults = plan.scenario.faults
+        self._place, self._run_s = place, run_s
+        self._stale_from_s = math.inf
+        self._grown = asyncio.Event()
+        self.follow(plan)
         self._pool = ThreadPoolExecutor(min(32, plan.scenario.mesh.slots), thread_name_prefix="work")
         self._wastes = plan.scenario.rules.deadline.wastes
         self._offered = OfferedWork(plan.scenario, f"{schema}-") if _has_handlers(plan.scenario) else None
-        # Drawn before the run: the first draw may load SciPy, which takes a third of a second.
-        plan.column("service", 1)
+
+    def follow(self, plan: Plan) -> None:
+        """From now on the tasks are those of this plan: the same as before, and more."""
+        plan.column("service", 1)  # before it is needed: the first draw may load SciPy, a third of a second
+        self._plan, self._faults = plan, plan.scenario.faults
+        self._stale_from_s = math.inf
+        waited_for, self._grown = self._grown, asyncio.Event()
+        waited_for.set()
+
+    def expect_growth(self, from_s: float) -> None:
+        """The plan is stale from a moment of the run on: attempts that start then wait for the next `follow`."""
+        self._stale_from_s = from_s
 
     async def start(self) -> None:
         """See Work."""
@@ -76,6 +88,9 @@ class PlannedWork:
     async def do(self, claim: Claim) -> Ended:
         """See Work."""
         started_s = self._run_s()
+        while started_s >= self._stale_from_s or claim.id >= self._plan.count:
+            await self._grown.wait()
+            started_s = self._run_s()
         ended = await self._worked(claim, started_s)
         if self._faults:
             ended_s = self._run_s()

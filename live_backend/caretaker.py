@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import suppress
 
 from lab.limits import PROGRESS_S
 from lab.patience import patience_s
 from lab.record import SampleRow
-from lab.rules import health
+from lab.rules import Rulebook, health
 from lab.rules.tasks import State
-from lab.workload import Plan
 from live_backend.broker import GONE, Broker
 from live_backend.producer import Producer
 from live_backend.store import Store
@@ -24,7 +22,7 @@ class Caretaker:
 
     def __init__(
         self,
-        plan: Plan,
+        rules: Rulebook,
         store: Store,
         broker: Broker,
         producer: Producer,
@@ -34,8 +32,9 @@ class Caretaker:
         self.samples: list[SampleRow] = []
         self.ended = 0
         self.stalled = False
-        self._plan, self._store, self._broker, self._producer = plan, store, broker, producer
-        self._striker, self._now_s, self._rules = striker, now_s, plan.scenario.rules
+        self.redis_is_away = False
+        self._store, self._broker, self._producer = store, broker, producer
+        self._striker, self._now_s, self._rules = striker, now_s, rules
         self._counts: dict[State, int] = {}
         self._moved_at = time.monotonic()
         self._active = 0
@@ -48,7 +47,9 @@ class Caretaker:
         self.ended = self._producer.submitted - in_progress + self._producer.rejected
         self._producer.pending = counts.get(State.PENDING, 0)
         self._producer.closed_workers = sum(
-            health.counts_as_closed(gate, age, self._rules.health) for _, age, gate, _ in fleet
+            health.counts_as_closed(gate, age, self._rules.health)
+            for place, age, gate, _ in fleet
+            if place < self._producer.workers
         )
         self._active = sum(active for _, age, _, active in fleet if age < self._silence_s)
         await self._sample(counts)
@@ -69,13 +70,15 @@ class Caretaker:
         """
         waiting = self._counts.get(State.RETRY_WAIT, 0) and self._rules.retry.wait == "scheduled"
         leaving = self._counts.get(State.PENDING, 0) and self._rules.deadline.cancels
-        return bool(self._producer.arrived < self._plan.count or waiting or leaving)
+        return bool(self._producer.more_may_come or waiting or leaving)
 
     async def _sample(self, counts: dict[State, int]) -> None:
         depths = (0, 0, 0)
-        with suppress(*GONE):
+        try:
             high, medium, low, _ = await self._broker.depths()
-            depths = (high, medium, low)
+            depths, self.redis_is_away = (high, medium, low), False
+        except GONE:
+            self.redis_is_away = True
         tail = (*depths, counts.get(State.RETRY_WAIT, 0), self._producer.holding)
         self.samples.append(SampleRow(round(self._now_s(), 6), "", 0.0, 0.0, self._active, True, *tail))
 

@@ -24,9 +24,13 @@ class Cuts:
     """The cuts of the worker at one place. `run_s` tells the moment of the run; the heartbeat's thread asks too."""
 
     def __init__(self, faults: Sequence[Fault], place: int, run_s: Callable[[], float]) -> None:
-        self._cuts = [fault for fault in faults if isinstance(fault, CutWorker) and fault.worker == place]
-        self._run_s = run_s
+        self._place, self._run_s = place, run_s
         self._here_since_s = math.inf
+        self.follow(faults)
+
+    def follow(self, faults: Sequence[Fault]) -> None:
+        """From now on the cuts are those among these faults."""
+        self._cuts = [fault for fault in faults if isinstance(fault, CutWorker) and fault.worker == self._place]
 
     def start(self) -> None:
         """The run has started, or had before this process came: earlier cuts hit whoever stood here then."""

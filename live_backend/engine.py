@@ -12,13 +12,14 @@ import os
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 from lab import record as records
+from lab.changes import workers_most
 from lab.errors import LabError, Unavailable, UsageError
 from lab.faults import RedisRestart
 from lab.limits import LIVE_WORKERS_MAX, PROGRESS_S, WORKER_READY_S_MAX
@@ -57,20 +58,27 @@ def run_live(scenario: Scenario, *, on_progress: OnProgress = ignore, stop: Stop
     `on_progress` is called a few times a second; when `stop` returns True the run ends early and its record says so.
     Raises Unavailable if there are no servers, UsageError if the scenario asks for what this machine cannot do.
     """
-    if sys.platform == "win32":
-        raise Unavailable("live runs need a Unix: run the lab inside WSL (`wsl --install`); the model works here")
-    if scenario.mesh.workers > LIVE_WORKERS_MAX:
-        asked = f"mesh.workers is {scenario.mesh.workers}"
-        raise UsageError(
-            f"{asked}; a live run starts at most {LIVE_WORKERS_MAX} processes (the model has no such limit)"
-        )
-    refuse_what_cannot_be_struck(scenario)
+    refuse_what_this_machine_cannot(scenario)
     plan, remote = Plan(scenario), workers_are_remote(os.environ)
     with open_servers() as servers:
         refuse_servers_that_are_not_ours(scenario, servers)
         if any(isinstance(fault, RedisRestart) and fault.keeps != "nothing" for fault in scenario.faults):
             servers.keep_redis_log()
         return _in_a_loop_of_its_own(LiveRun(plan, servers, on_progress, stop, remote=remote).run())
+
+
+def refuse_what_this_machine_cannot(scenario: Scenario) -> None:
+    """Raise UsageError for a scenario that no live engine can run, Unavailable if there can be none on this machine."""
+    if sys.platform == "win32":
+        raise Unavailable("live runs need a Unix: run the lab inside WSL (`wsl --install`); the model works here")
+    if (workers := workers_most(scenario)) > LIVE_WORKERS_MAX:
+        asked = (
+            f"mesh.workers is {workers}" if workers == scenario.mesh.workers else f"a change asks for {workers} workers"
+        )
+        raise UsageError(
+            f"{asked}; a live run starts at most {LIVE_WORKERS_MAX} processes (the model has no such limit)"
+        )
+    refuse_what_cannot_be_struck(scenario)
 
 
 def _in_a_loop_of_its_own(work: Coroutine[Any, Any, Record]) -> Record:
@@ -95,6 +103,17 @@ def _in_a_loop_of_its_own(work: Coroutine[Any, Any, Record]) -> Record:
     return found[0]
 
 
+@dataclass
+class Parts:
+    """What makes a run go on, beside its workers. `helpers` are the tasks in which it does."""
+
+    producer: Producer
+    reaper: Reaper
+    striker: Striker
+    caretaker: Caretaker
+    helpers: list[asyncio.Future[None]]
+
+
 class LiveRun:
     """One run: its own schema in PostgreSQL, its own key prefix in Redis, its own processes."""
 
@@ -108,6 +127,9 @@ class LiveRun:
         self._start_epoch_s = 0.0
         self._zero = time.monotonic()
         self.notes = Notes(self.now_s)
+        self.supervisor: Supervisor | None = None
+        self.parts: Parts | None = None
+        """There once the workers are ready."""
 
     def now_s(self) -> float:
         """Seconds since the start of the run; below 0 in the last moment before it, 0 while it is prepared."""
@@ -117,7 +139,7 @@ class LiveRun:
         """The whole run."""
         started_at, started = records.now(), time.monotonic()
         rules = self.plan.scenario.rules
-        supervisor = Supervisor(
+        supervisor = self.supervisor = Supervisor(
             self.plan.scenario.mesh.workers, rules, self._worker_config, self.notes, self._processes()
         )
         async with supervisor, self._own_place() as (store, broker):
@@ -160,54 +182,76 @@ class LiveRun:
 
     async def _drive(self, supervisor: Supervisor, store: Store, broker: Broker) -> tuple[Caretaker, bool]:
         """Start, submit, watch until it is over. Returns who watched, and whether it was stopped before the end."""
-        scenario, rules = self.plan.scenario, self.plan.scenario.rules
+        rules = self.plan.scenario.rules
         submitting = Database(self.servers.dsn, self.schema, database.PLANNED_ONCE)
         sweeping = Database(self.servers.dsn, self.schema, database.PLANNED_ANEW)
-        stores = [Store(connection, rules.lease) for connection in (submitting, sweeping)]
-        producer = Producer(self.plan, stores[0], broker, self.notes, self.now_s)
+        parts = self._parts(supervisor, store, Store(submitting, rules.lease), Store(sweeping, rules.lease), broker)
+        await self._prepare(supervisor, store)
+        await self._start(supervisor, store)
+        work = (parts.reaper.run(), parts.producer.run(), parts.striker.strike_all())
+        parts.helpers += [asyncio.ensure_future(one) for one in work]
+        watch = asyncio.ensure_future(parts.caretaker.watch())
+        self.parts = parts
+        try:
+            interrupted = await self._until_over(watch, parts)
+        finally:
+            await end(watch, *parts.helpers)
+            for own in (submitting, sweeping):
+                await own.close()
+        return parts.caretaker, interrupted
+
+    def _parts(
+        self, supervisor: Supervisor, watching: Store, submitting: Store, sweeping: Store, broker: Broker
+    ) -> Parts:
+        rules = self.plan.scenario.rules
+        producer = Producer(self.plan, submitting, broker, self.notes, self.now_s)
         reaper = Reaper(
-            stores[1],
+            sweeping,
             broker,
             rules,
             lambda task: self.notes.add("requeued", task=task),
-            partial(patience_s, self.plan),
+            lambda task, attempt: patience_s(self.plan, task, attempt),
         )
-        striker = Striker(scenario, broker, producer, reaper, supervisor, self.servers, self.notes, self.now_s)
-        caretaker = Caretaker(self.plan, store, broker, producer, striker, self.now_s)
-        await self._start(supervisor, store)
-        helpers = [asyncio.ensure_future(work) for work in (reaper.run(), producer.run(), striker.strike_all())]
-        watch = asyncio.ensure_future(caretaker.watch())
-        try:
-            interrupted = await self._until_over(watch, helpers, caretaker)
-        finally:
-            await end(watch, *helpers)
-            for own in stores:
-                await own.database.close()
-        return caretaker, interrupted
+        striker = Striker(
+            self.plan.scenario, broker, producer, reaper, supervisor, self.servers, self.notes, self.now_s
+        )
+        return Parts(
+            producer, reaper, striker, Caretaker(rules, watching, broker, producer, striker, self.now_s), helpers=[]
+        )
 
-    async def _start(self, supervisor: Supervisor, store: Store) -> None:
-        """Configure the workers, wait until all are ready, and start the clock."""
+    async def _prepare(self, supervisor: Supervisor, store: Store) -> None:
+        """Configure the workers, and wait until all are ready."""
         await supervisor.configure_all()
         wanted, waited_from = len(supervisor.places), time.monotonic()
         while (await store.database.rows("select count(*) from worker"))[0][0] < wanted:
             if time.monotonic() - waited_from > WORKER_READY_S_MAX or supervisor.someone_died:
                 raise Unavailable(supervisor.trouble())
             await asyncio.sleep(0.01)
+
+    async def _start(self, supervisor: Supervisor, store: Store) -> None:
+        """Start the clock, and tell the workers."""
+        await self._told_to_start()
         (epoch_s,) = (await store.database.rows("select extract(epoch from clock_timestamp())::float8"))[0]
-        self._zero = time.monotonic() + LEAD_S
-        self._start_epoch_s = epoch_s + LEAD_S
+        lead_s = self._lead_s()
+        self._zero = time.monotonic() + lead_s
+        self._start_epoch_s = epoch_s + lead_s
         await supervisor.start_run(self._start_epoch_s)
 
-    async def _until_over(
-        self, watch: asyncio.Future[None], helpers: Sequence[asyncio.Future[None]], caretaker: Caretaker
-    ) -> bool:
+    async def _told_to_start(self) -> None:
+        """Wait until the run may start: at once."""
+
+    def _lead_s(self) -> float:
+        """How far ahead of now the run starts, in seconds; below 0, if it has started."""
+        return LEAD_S
+
+    async def _until_over(self, watch: asyncio.Future[None], parts: Parts) -> bool:
         """Wait, telling about progress. An error in any part of the engine ends the run with it."""
         while not watch.done():
             await asyncio.wait([watch], timeout=PROGRESS_S)
-            for task in helpers:
+            for task in parts.helpers:
                 if task.done() and task.exception() is not None:
                     raise task.exception() or LabError("a part of the engine ended")
-            self._on_progress(Progress("live", caretaker.ended, self.plan.count, self.now_s(), self.now_s()))
+            self._on_progress(Progress("live", parts.caretaker.ended, self.plan.count, self.now_s(), self.now_s()))
             if self._stop():
                 return True
         watch.result()
@@ -234,15 +278,19 @@ class LiveRun:
         transitions = await harvest.transitions(connection, start)
         samples = [*caretaker.samples, *await harvest.samples(connection, start)]
         events = [*self.notes.rows, *await harvest.events(connection, start)]
-        record = records.assemble(
-            self.plan,
-            "live",
-            transitions,
-            sorted(samples, key=lambda row: row.t_s),
-            sorted(events, key=lambda row: row.t_s),
-            run_id=records.new_run_id(self.plan.scenario, "live", started_at, self._nonce),
-            started_at=started_at,
-            wall_s=wall_s,
-            facts=facts,
-        )
-        return judge(record)
+
+        def judged() -> Record:
+            record = records.assemble(
+                self.plan,
+                "live",
+                transitions,
+                sorted(samples, key=lambda row: row.t_s),
+                sorted(events, key=lambda row: row.t_s),
+                run_id=records.new_run_id(self.plan.scenario, "live", started_at, self._nonce),
+                started_at=started_at,
+                wall_s=wall_s,
+                facts=facts,
+            )
+            return judge(record)
+
+        return await asyncio.to_thread(judged)  # whoever shows the run goes on meanwhile

@@ -60,7 +60,9 @@ class Heartbeat(threading.Thread):
         super().__init__(name="heartbeat", daemon=True)
         self.gate_open = True
         self.must_leave = False
-        self._dsn, self._schema, self._worker, self._rules = dsn, schema, worker, rules
+        self.rules = rules
+        """Of the next report: whoever owns this thread may put others in their place."""
+        self._dsn, self._schema, self._worker = dsn, schema, worker
         self._running, self._on_change, self._reachable = running, on_change, reachable
         self.reported = threading.Event()
         """Set once the first report is written: until then nobody knows whether the gate is open."""
@@ -76,7 +78,7 @@ class Heartbeat(threading.Thread):
 
     def run(self) -> None:
         """Report every `report_s`, renew every third of a lease; whatever breaks is connected again."""
-        report_s, renew_s = self._rules.health.report_s, lease.renew_every_s(self._rules.lease)
+        report_s, renew_s = self.rules.health.report_s, lease.renew_every_s(self.rules.lease)
         next_report = next_renewal = time.monotonic()
         failures = 0
         while not self._stopping.is_set():
@@ -105,7 +107,7 @@ class Heartbeat(threading.Thread):
         self._execute(REPORT, {**values, "active": len(self._running())})
 
     def _review_gate(self, rss_bytes: int) -> None:
-        rules, was_open, now = self._rules.health, self.gate_open, time.monotonic()
+        rules, was_open, now = self.rules.health, self.gate_open, time.monotonic()
         self.gate_open = health.gate_open(was_open, health.score(rss_bytes, rules), rules)
         if was_open and not self.gate_open:
             self._closed_since = now
@@ -129,7 +131,7 @@ class Heartbeat(threading.Thread):
         """Leased or not: a lease that nobody reads does no harm, and one code path is simpler than two."""
         if ids := self._running():
             values = {"ids": ids, "worker": self._worker, "running": State.RUNNING}
-            self._execute(RENEW, {**values, "lease_s": self._rules.lease.length_s})
+            self._execute(RENEW, {**values, "lease_s": self.rules.lease.length_s})
 
     def _note(self, kind: str) -> None:
         """Said with the next report that gets through: what was decided has happened, whoever hears of it."""

@@ -16,6 +16,7 @@ from typing import Any
 
 import redis.asyncio as redis
 
+from lab.errors import UsageError
 from lab.limits import INVITATIONS_EXPIRE_S, LINK_BEAT_S, LINK_EXPIRE_S
 from live_backend.addresses import ServersUnavailable, postgres_address, redis_address
 from live_backend.broker import GONE, RedisError, connect
@@ -82,6 +83,10 @@ class Invitation:
         """See WorkerProcess."""
         self.orders = replace(self.orders, start_epoch_s=epoch_s)
         self._changed()
+
+    def say(self, line: str) -> None:
+        """See WorkerProcess. A host passes no more on than its orders."""
+        raise UsageError("the scenario of a run with workers elsewhere cannot grow; run a session on this machine")
 
     async def started(self) -> str:
         """See WorkerProcess."""

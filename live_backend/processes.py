@@ -38,6 +38,9 @@ class WorkerProcess(Protocol):
     async def start_run(self, epoch_s: float) -> None:
         """Tell it when the run started."""
 
+    def say(self, line: str) -> None:
+        """Tell it something while it runs. Not waited for: it may be frozen."""
+
     async def started(self) -> str:
         """Wait until it runs. Returns where, for people."""
 
@@ -110,6 +113,11 @@ class LocalProcess:
                 self._process.stdin.write(line.encode())
                 await self._process.stdin.drain()
 
+    def say(self, line: str) -> None:
+        """See WorkerProcess."""
+        if self._process.stdin is not None and not self._process.stdin.is_closing():
+            self._process.stdin.write(line.encode())
+
     async def started(self) -> str:
         """See WorkerProcess."""
         return f"pid {self.pid}"
@@ -136,10 +144,15 @@ class LocalProcesses:
 
     def __init__(self) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `close`)
+        self._started: list[LocalProcess] = []
+
+    async def start(self, count: int) -> None:
+        """Start so many ahead of being asked for them: they load their code while the servers are still coming up."""
+        self._started += [LocalProcess(await start_process(self._log)) for _ in range(count)]
 
     async def spawn(self) -> LocalProcess:
         """See Processes."""
-        return LocalProcess(await start_process(self._log))
+        return self._started.pop() if self._started else LocalProcess(await start_process(self._log))
 
     def trouble(self) -> str:
         """See Processes."""
@@ -147,7 +160,10 @@ class LocalProcesses:
         return not_ready(self._log.read().decode(errors="replace"))
 
     async def close(self) -> None:
-        """See Processes."""
+        """See Processes. What was started and never asked for ends too."""
+        for process in self._started:
+            process.send(KILL)
+            await process.wait()
         self._log.close()
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from lab import faults
+from lab.changes import workers_at
 from lab.errors import UsageError
 from lab.faults import Fault
 from lab.scenario import Scenario
@@ -30,6 +31,7 @@ STRUCK_HERE = (
     faults.PostgresRestart,
     faults.DuplicateSubmission,
     faults.Redrive,
+    faults.Change,
 )
 STRUCK_BY_WORKERS = (
     faults.CutWorker,
@@ -56,21 +58,47 @@ class Striker:
         notes: Notes,
         now_s: Callable[[], float],
     ) -> None:
-        self._faults = scenario.faults
-        self.redrives_to_come = sum(isinstance(fault, faults.Redrive) for fault in scenario.faults)
-        """Redrives that have not happened yet: the run does not end before them."""
+        self._scenario = scenario
+        self._to_come = list(scenario.faults)
+        """Those that have not struck yet; a redrive, until it is done."""
         self._broker, self._producer, self._reaper, self._supervisor = broker, producer, reaper, supervisor
         self._servers, self._notes, self._now_s = servers, notes, now_s
         self._restarting = {"redis": asyncio.Lock(), "postgres": asyncio.Lock()}
         """A server that is still coming back is not killed again: on a busy machine that takes a while."""
 
+    @property
+    def redrives_to_come(self) -> int:
+        """Redrives that have not happened yet: the run does not end before them."""
+        return sum(isinstance(fault, faults.Redrive) for fault in self._to_come)
+
     async def strike_all(self) -> None:
         """Every fault of the scenario at its moment."""
-        await asyncio.gather(*(self._strike_at(fault) for fault in self._faults))
+        await self.strike(self._scenario.faults)
+
+    def follow(self, scenario: Scenario) -> list[Fault]:
+        """The scenario has grown: returns the faults that are new in it. What it lacks now never strikes."""
+        known, self._scenario = list(self._scenario.faults), scenario
+        self._to_come = [fault for fault in self._to_come if fault in scenario.faults]
+        fresh = []
+        for fault in scenario.faults:
+            if fault in known:
+                known.remove(fault)
+            else:
+                fresh.append(fault)
+        self._to_come += fresh
+        return fresh
+
+    async def strike(self, chosen: Sequence[Fault]) -> None:
+        """Each of these faults at its moment."""
+        await asyncio.gather(*(self._strike_at(fault) for fault in chosen))
 
     async def _strike_at(self, fault: Fault) -> None:
         kept_bytes = await self._bytes_to_keep(fault) if isinstance(fault, faults.RedisRestart) else None
         await self._until(fault.at_s)
+        if fault not in self._to_come:
+            return  # the run was ended before
+        if not isinstance(fault, faults.Redrive):
+            self._to_come.remove(fault)
         self._notes.add("fault", detail=faults.told(fault))
         match fault:
             case faults.KillWorker():
@@ -93,7 +121,10 @@ class Striker:
                 await self._producer.repeat(fault.at_s, fault.tasks)
             case faults.Redrive():
                 await self._reaper.redrive(fault.role)
-                self.redrives_to_come -= 1
+                self._to_come.remove(fault)
+            case faults.Change(knob="workers"):
+                self._producer.workers = workers_at(self._scenario, max(fault.at_s, self._now_s()))
+                await self._supervisor.resize(self._producer.workers)
 
     async def _until(self, moment_s: float) -> None:
         await asyncio.sleep(max(0.0, moment_s - self._now_s()))

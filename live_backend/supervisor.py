@@ -25,7 +25,8 @@ class Place:
     index: int
     life: int = 0
     process: WorkerProcess | None = None
-    watch: asyncio.Task[None] | None = None
+    wanted: bool = True
+    """Whether the mesh still has this place: an operator may take the last ones away."""
 
     @property
     def worker(self) -> str:
@@ -48,6 +49,10 @@ class Supervisor:
         self._rules, self._configure, self._notes, self._processes = rules, configure, notes, processes
         self._started_epoch_s: float | None = None
         self._closing = False
+        self._all: list[WorkerProcess] = []
+        """Every process that was started and has not been seen to end, also of places that have another one now."""
+        self._told: list[WorkerProcess] = []
+        self._watches: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         """Start all processes. They load their code and wait to be told what to do."""
@@ -69,6 +74,24 @@ class Supervisor:
             if place.process is not None:
                 await place.process.start_run(epoch_s)
 
+    async def resize(self, workers: int) -> None:
+        """Fill new places; or have the last ones leave by the rule of shutdown, and replace them no more."""
+        for place in self.places[workers:]:
+            if place.wanted and place.process is not None:
+                place.process.leave()
+            place.wanted = False
+        self.places += [Place(index, wanted=False) for index in range(len(self.places), workers)]
+        empty = [place for place in self.places[:workers] if not place.wanted]
+        for place in empty:
+            place.wanted = True
+        await asyncio.gather(*(self._replace(place) for place in empty))
+
+    def grow(self, line: str) -> None:
+        """Say to all workers how the scenario has grown; those that come later are configured with it."""
+        for process in self._told:
+            if process.status is None:
+                process.say(line)
+
     @property
     def someone_died(self) -> bool:
         """Whether a worker is dead that has not been replaced."""
@@ -81,8 +104,8 @@ class Supervisor:
     # -- faults --
 
     def send(self, index: int, number: signal.Signals) -> None:
-        """Send a signal to the process at a place, if one is alive there."""
-        process = self.places[index].process
+        """Send a signal to the process at a place, if there is such a place and one is alive there."""
+        process = self.places[index].process if index < len(self.places) else None
         if process is not None:
             process.send(number)
 
@@ -91,40 +114,53 @@ class Supervisor:
     async def _spawn(self, place: Place) -> None:
         place.life += 1
         place.process = await self._processes.spawn()
+        self._all.append(place.process)
 
     async def _tell(self, place: Place) -> None:
-        assert place.process is not None
-        await place.process.configure(self._configure(place.worker, place.index))
+        process = place.process
+        assert process is not None
+        self._told.append(process)
+        await process.configure(self._configure(place.worker, place.index))
         if self._started_epoch_s is not None:
-            await place.process.start_run(self._started_epoch_s)
-        place.watch = asyncio.get_running_loop().create_task(self._watch(place, place.process))
+            await process.start_run(self._started_epoch_s)
+        watch = asyncio.get_running_loop().create_task(self._watch(place, process, place.worker))
+        self._watches.add(watch)
+        watch.add_done_callback(self._watches.discard)
 
-    async def _watch(self, place: Place, process: WorkerProcess) -> None:
+    async def _watch(self, place: Place, process: WorkerProcess, worker: str) -> None:
         """Wait for the process to end; note how; put a fresh one in its place as the rules say."""
-        self._notes.add("worker_started", place.worker, detail=await process.started())
+        self._notes.add("worker_started", worker, detail=await process.started())
         status = await process.wait()
+        self._all.remove(process)
+        self._told.remove(process)
         recycled = status == EXIT_RECYCLED
-        self._notes.add("worker_left", place.worker, detail="recycled" if recycled else how(status))
+        self._notes.add("worker_left", worker, detail="recycled" if recycled else how(status))
         after_s = 0.0 if recycled else self._rules.health.restart_after_s
         if self._closing or after_s is None or self._started_epoch_s is None:
             return  # before the run has started a dead worker is an error of ours, and replacing it would hide that
         await asyncio.sleep(after_s)
-        if not self._closing:
+        if place.wanted and place.worker == worker and not self._closing:
             await self._replace(place)
 
     async def _replace(self, place: Place) -> None:
         await self._spawn(place)
-        if self._closing and place.process is not None:
+        if (self._closing or not place.wanted) and place.process is not None:
             place.process.send(KILL)  # the end came while it was being started: nobody would ever tell it to leave
         else:
             await self._tell(place)
 
     # -- the end --
 
+    def kill_all(self) -> None:
+        """The end at once: nobody wants what the workers still do."""
+        self._closing = True
+        for process in self._all:
+            process.send(KILL)
+
     async def close(self) -> None:
         """Ask all workers to leave, wait, and kill whichever has not left. May be called again, if it was cut short."""
         self._closing = True
-        living = [place.process for place in self.places if place.process and place.process.status is None]
+        living = [process for process in self._all if process.status is None]
         for process in living:
             process.leave()
         await _all_left(living, min(STOP_S_MAX, shutdown.grace_s(self._rules.shutdown) + 1.0))
@@ -132,7 +168,7 @@ class Supervisor:
         for process in late:
             process.send(KILL)
         await _all_left(late, STOP_S_MAX)  # bounded: of a worker elsewhere one may never hear again
-        await end(*(place.watch for place in self.places if place.watch is not None))
+        await end(*self._watches)
         await self._processes.close()
 
 

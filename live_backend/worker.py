@@ -9,21 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import os
 import random
 import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import NoReturn
 
 from lab.errors import LabError
 from lab.limits import LIVE_BATCH_TASKS_MAX, WAKE_POLL_S
 from lab.rules import priority, retry, shutdown
 from lab.rules.tasks import Accepted, Event, State, Task, transition
+from lab.scenario import Scenario
 from lab.workload import Plan
 from live_backend import statements
 from live_backend.attempts import Ended, OfferedWork, PlannedWork, Work
@@ -32,7 +36,8 @@ from live_backend.config import WorkerConfig
 from live_backend.cuts import Cuts, Reachable
 from live_backend.database import JOINED_BY_ID, Database, backoff_s
 from live_backend.heartbeat import Heartbeat
-from live_backend.loops import run_in_fast_loop, supervised
+from live_backend.knobs import Knobs, Turns
+from live_backend.loops import EXIT_LOOP_DIED, run_in_fast_loop, supervised
 from live_backend.processes import EXIT_RECYCLED
 from live_backend.revisions import refuse_other_revision
 from live_backend.settling import Judged, Settler
@@ -52,6 +57,7 @@ class Worker:
         self.name, self.config, self.rules = config.worker, config, scenario.rules
         self.slots = scenario.mesh.slots
         self.started_epoch_s: float | None = None
+        self._scenario, self._turns = scenario, Turns(self._run_s, self._turn)
         self._cuts = Cuts(scenario.faults, config.place, self._run_s)
         self.work: Work
         if config.standing:
@@ -107,6 +113,32 @@ class Worker:
         """The run starts, or started, at this moment."""
         self.started_epoch_s = epoch_s
         self._cuts.start()
+        self._loop.call_soon_threadsafe(lambda: self._turns.follow(self._scenario))
+
+    def hear_of_growth(self, text: str) -> None:
+        """The scenario has grown while the run goes on. Heard in another thread, which makes the new plan; attempts
+        that start when the old one is stale wait for it.
+        """
+        work, said = self.work, json.loads(text)
+        assert isinstance(work, PlannedWork), "a standing mesh does not grow"
+        self._loop.call_soon_threadsafe(work.expect_growth, said["from_s"])
+        plan = Plan(Scenario.from_data(said["scenario"], base=Path(self.config.base)))
+        plan.column("service", 1)
+        self._loop.call_soon_threadsafe(self._grow, work, plan)
+
+    def _grow(self, work: PlannedWork, plan: Plan) -> None:
+        self._scenario = plan.scenario
+        work.follow(plan)
+        self._cuts.follow(plan.scenario.faults)
+        if self.started_epoch_s is not None:
+            self._turns.follow(plan.scenario)
+
+    def _turn(self, knobs: Knobs) -> None:
+        """Somebody has turned a knob: all that was bound to the old values is bound to the new ones."""
+        self.slots, self.rules = knobs.slots, knobs.rules
+        self.heartbeat.rules = knobs.rules
+        self._succeeded.cache_clear()
+        self._wake.set()
 
     def leave(self) -> None:
         """Claim nothing more; finish or hand back; go."""
@@ -295,10 +327,16 @@ def listen_to_parent(worker: Worker) -> None:
     """The parent says when the run started; when it says nothing more, it is dead, and this process must not outlive
     it.
     """
-    for line in sys.stdin:
-        word, _, value = line.partition(" ")
-        if word == "start":
-            worker.start(float(value))
+    try:
+        for line in sys.stdin:
+            word, _, value = line.partition(" ")
+            if word == "start":
+                worker.start(float(value))
+            elif word == "grow":
+                worker.hear_of_growth(value)
+    except BaseException:
+        traceback.print_exc()  # a defect; and nobody would notice any more when the parent dies
+        os._exit(EXIT_LOOP_DIED)
     os._exit(0)
 
 
