@@ -10,7 +10,7 @@ from typing import Any
 
 from cli.compare import figure
 from cli.terminal import GREEN, NONE, RED, lasting, painted, runs_folder, say, say_json, table, tell
-from lab import runs
+from lab import run_notes, runs
 from lab.errors import UsageError
 from lab.runs import Run
 
@@ -46,6 +46,8 @@ def _facts(run: Run) -> dict[str, Any]:
         "checks_ok": run.checks_ok,
         "interrupted": bool(run.info.get("interrupted")),
         "started_at": run.started_at,
+        "tags": list((notes := run_notes.read(run.folder)).tags),
+        "favourite": notes.favourite,
         "record": str(run.folder),
     }
 

@@ -59,18 +59,18 @@ def compare(first: Record, second: Record) -> Comparison:
     Raises UsageError where the tasks are not the same ones (other arrivals, roles or priorities), since then nothing
     can be paired.
     """
-    if not _same_tasks(first.tasks, second.tasks):
+    if not same_tasks(first.tasks, second.tasks):
         raise UsageError(
             f"{first.info['run_id']} and {second.info['run_id']} ran different tasks; "
             "compare runs of one scenario and seed"
         )
     labels = (first.engine, second.engine) if first.engine != second.engine else ("a", "b")
     data = side_by_side(metrics.summary(first), metrics.summary(second), labels)
-    data["paired"] = _paired(first, second)
+    data["paired"] = task_by_task(first, second)
     return Comparison(first, second, labels, data)
 
 
-def _same_tasks(first: pd.DataFrame, second: pd.DataFrame) -> bool:
+def same_tasks(first: pd.DataFrame, second: pd.DataFrame) -> bool:
     """As many tasks, arriving at the same moments, with the same roles and priorities."""
     if len(first) != len(second):
         return False
@@ -89,7 +89,7 @@ def side_by_side(first: dict[str, Any], second: dict[str, Any], labels: tuple[st
     return data
 
 
-def _paired(first: Record, second: Record) -> dict[str, Any]:
+def task_by_task(first: Record, second: Record) -> dict[str, Any]:
     """Latency differences (first − second, s) over the tasks that both completed, and how they go together."""
     both = (first.tasks["state"] == "COMPLETED") & (second.tasks["state"] == "COMPLETED")
     a, b = (metrics.latency_s(record.tasks[both]) for record in (first, second))

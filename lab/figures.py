@@ -1,15 +1,17 @@
 """Plotly figures from records: the app, the notebooks and the reports draw the same ones.
 
 The model is blue and dashed, the real thing vermilion and solid (Okabe-Ito, so that colour-blind readers and
-black-and-white prints can tell them apart). Every axis has its unit. A trace never holds more than POINTS_MAX points,
+black-and-white prints can tell them apart), both lighter on dark ground. Further runs have colours of their own, and
+dashes of their engine's kind. Every axis has its unit. A trace never holds more than POINTS_MAX points,
 however many tasks ran: curves keep the extremes of what was left out. Where there is nothing to draw, it says why.
 """
 
 from __future__ import annotations
 
 import html
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, TypeAlias
 
@@ -20,6 +22,7 @@ from plotly.subplots import make_subplots
 
 from lab import metrics
 from lab.draws import Floats
+from lab.headlines import ENGINE_WORDS
 from lab.limits import MIB
 from lab.record import Record
 
@@ -27,12 +30,17 @@ POINTS_MAX = 2_000
 WORKER_LINES_MAX = 32
 """More thin lines than this are a smear, and heavy: the fleet's maximum still speaks for all workers."""
 WORKER_POINTS_MAX = 8_000
+WORKER_RUNS_MAX = 3
+"""With more runs than this, single workers are not drawn."""
+REPLICATION_OPACITY = 0.5
 HISTOGRAM_BINS_MIN, HISTOGRAM_BINS_MAX = 10, 80
 THROUGHPUT_BINS_MIN, THROUGHPUT_BINS_MAX = 12, 300
 BIN_STEPS_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 
 MODEL_COLOUR, LIVE_COLOUR, LIMIT_COLOUR = "#0072B2", "#D55E00", "#808080"
-LABELS = {"sim": "Model", "live": "Live"}
+MODEL_COLOUR_DARK, LIVE_COLOUR_DARK = "#56B4E9", "#FF8A4C"
+ROLE_COLOURS = ("#009E73", "#CC79A7", "#E6B800", "#56B4E9", "#F0E442", "#999999")
+"""By the order of the scenario. ui/palette.py has the same; a test holds them together."""
 
 Records: TypeAlias = Sequence[Record]
 
@@ -45,6 +53,8 @@ class Style:
     colour: str
     dash: str
     width: float = 2.0
+    again: bool = False
+    """Whether it is another replication of a run that is drawn already: a faint line without a word of its own."""
 
     @property
     def shade(self) -> str:
@@ -53,14 +63,15 @@ class Style:
         return f"rgba({red},{green},{blue},0.15)"
 
 
-ENGINE_LOOK = {"sim": (MODEL_COLOUR, "dash"), "live": (LIVE_COLOUR, "solid")}
-OTHER_LOOKS = (
-    (MODEL_COLOUR, "dash"),
-    (LIVE_COLOUR, "solid"),
-    ("#009E73", "dot"),
-    ("#CC79A7", "dashdot"),
-    ("#E69F00", "longdash"),
-)
+ENGINE_COLOURS = {
+    ("sim", False): MODEL_COLOUR,
+    ("live", False): LIVE_COLOUR,
+    ("sim", True): MODEL_COLOUR_DARK,
+    ("live", True): LIVE_COLOUR_DARK,
+}
+DASHES = {"sim": ("dash", "dot", "dashdot"), "live": ("solid", "longdash", "longdashdot")}
+FURTHER_COLOURS = ("#009E73", "#CC79A7", "#E6B800", "#999999", "#8C6BB1", "#A6761D")
+"""Of a second run of the same engine, and those after it."""
 
 
 @dataclass(frozen=True)
@@ -78,29 +89,29 @@ class Chart:
 # ---- figures ---------------------------------------------------------------------------------------------------------
 
 
-def throughput(records: Records, labels: Sequence[str]) -> go.Figure:
+def throughput(records: Records, labels: Sequence[str], *, dark: bool = False) -> go.Figure:
     """Completions a second over time."""
-    return _figure(THROUGHPUT, records, labels)
+    return _figure(THROUGHPUT, records, labels, dark)
 
 
-def queue_depth(records: Records, labels: Sequence[str]) -> go.Figure:
+def queue_depth(records: Records, labels: Sequence[str], *, dark: bool = False) -> go.Figure:
     """Tasks that wait in the queues over time: the exact steps of the audit log."""
-    return _figure(QUEUE_DEPTH, records, labels)
+    return _figure(QUEUE_DEPTH, records, labels, dark)
 
 
-def latency_ecdf(records: Records, labels: Sequence[str]) -> go.Figure:
+def latency_ecdf(records: Records, labels: Sequence[str], *, dark: bool = False) -> go.Figure:
     """Which share of the completed tasks took at most so long."""
-    return _figure(LATENCY_ECDF, records, labels)
+    return _figure(LATENCY_ECDF, records, labels, dark)
 
 
-def latency_histogram(records: Records, labels: Sequence[str]) -> go.Figure:
+def latency_histogram(records: Records, labels: Sequence[str], *, dark: bool = False) -> go.Figure:
     """How many completed tasks took how long."""
-    return _figure(LATENCY_HISTOGRAM, records, labels)
+    return _figure(LATENCY_HISTOGRAM, records, labels, dark)
 
 
-def rss(records: Records, labels: Sequence[str]) -> go.Figure:
+def rss(records: Records, labels: Sequence[str], *, dark: bool = False) -> go.Figure:
     """Resident memory: a thin line a worker process, a thick one for the largest of the fleet."""
-    return _figure(RSS, records, labels)
+    return _figure(RSS, records, labels, dark)
 
 
 def overlay(records: Records, labels: Sequence[str]) -> go.Figure:
@@ -109,7 +120,7 @@ def overlay(records: Records, labels: Sequence[str]) -> go.Figure:
     figure = make_subplots(2, 2, subplot_titles=[_title(chart, records) for chart in charts], vertical_spacing=0.16)
     for index, chart in enumerate(charts):
         row, column = index // 2 + 1, index % 2 + 1
-        _draw(figure, chart, records, _styles(records, labels), legend=index == 0, row=row, column=column)
+        _draw(figure, chart, records, styles(records, labels), legend=index == 0, row=row, column=column)
     figure.update_layout(height=720, margin={"l": 64, "r": 24, "t": 72, "b": 56}, **_legend(y=1.06))
     return figure
 
@@ -121,9 +132,9 @@ def apart(figure: go.Figure, labels: Sequence[str]) -> list[go.Figure]:
         points = np.concatenate([*(_finite(trace[axis]) for trace in figure.data), np.zeros(1)])
         if points.max() > points.min():
             ranges[f"{axis}axis"] = {"range": [float(points.min()), float(points.max()) * 1.04]}
-    names = [_label(label) for label in labels]
+    names = [shown(label) for label in labels]
     parts = []
-    for name in names:
+    for name in dict.fromkeys(names):
         # Lines that belong to nobody, such as a limit, belong to all.
         lines = [line for line in figure.data if line.legendgroup == name or line.legendgroup not in names]
         part = go.Figure(lines, figure.layout)
@@ -131,9 +142,9 @@ def apart(figure: go.Figure, labels: Sequence[str]) -> list[go.Figure]:
     return parts
 
 
-def _figure(chart: Chart, records: Records, labels: Sequence[str]) -> go.Figure:
+def _figure(chart: Chart, records: Records, labels: Sequence[str], dark: bool) -> go.Figure:
     figure = go.Figure()
-    _draw(figure, chart, records, _styles(records, labels), legend=True)
+    _draw(figure, chart, records, styles(records, labels, dark=dark), legend=True)
     figure.update_layout(height=280, margin={"l": 64, "r": 16, "t": 44, "b": 48}, **_legend(y=1.03))
     figure.update_layout(
         title={"text": _title(chart, records), "font": {"size": 16}, "x": 0, "y": 0.97, "yanchor": "top"}
@@ -161,7 +172,8 @@ def _draw(
     lines = []
     for rank, (record, style) in enumerate(zip(records, styles, strict=True)):
         for line in chart.lines(record, style, records):
-            lines.append(line.update(showlegend=bool(legend and line.showlegend is not False), legendrank=rank))
+            named = legend and line.showlegend is not False and not style.again
+            lines.append(line.update(showlegend=bool(named), legendrank=rank))
     # Dashes over solid lines: where two runs agree to the pixel, both can still be seen.
     for line in sorted(lines, key=lambda line: line.line.dash != "solid"):
         figure.add_trace(line, **at)
@@ -181,24 +193,39 @@ def _say_why(figure: go.Figure, chart: Chart, row: int, column: int) -> None:
     figure.add_annotation(text=chart.empty, showarrow=False, x=0.5, y=0.5, font={"size": 14}, **place)
 
 
-def _styles(records: Records, labels: Sequence[str]) -> list[Style]:
-    """By engine where the engines differ, by position where two runs of one engine are compared."""
-    engines = [record.engine for record in records]
-    by_engine = len(set(engines)) == len(engines) and set(engines) <= set(ENGINE_LOOK)
-    styles = []
-    for index, (engine, label) in enumerate(zip(engines, labels, strict=True)):
-        colour, dash = ENGINE_LOOK[engine] if by_engine else OTHER_LOOKS[index % len(OTHER_LOOKS)]
-        styles.append(Style(_label(label), colour, dash))
-    return styles
+def styles(records: Records, labels: Sequence[str], *, dark: bool = False) -> list[Style]:
+    """The look of each run. The first of an engine has the engine's colour; runs of the same label are replications,
+    and look alike.
+    """
+    found: dict[str, Style] = {}
+    of_engine: Counter[str] = Counter()
+    further = 0
+    given = []
+    for record, label in zip(records, labels, strict=True):
+        known = found.get(label)
+        if known is None:
+            place, dashes = of_engine[record.engine], DASHES.get(record.engine, DASHES["live"])
+            of_engine[record.engine] += 1
+            colour = ENGINE_COLOURS.get((record.engine, dark), LIMIT_COLOUR)
+            if place:
+                colour = FURTHER_COLOURS[further % len(FURTHER_COLOURS)]
+                further += 1
+            found[label] = Style(shown(label), colour, dashes[place % len(dashes)])
+            given.append(found[label])
+        else:
+            given.append(replace(known, dash="solid", width=0.8, again=True))
+    return given
 
 
-def _label(label: str) -> str:
+def shown(label: str) -> str:
     """A label as Plotly shows it letter by letter: it reads some HTML, and a label may come from a stranger's file."""
-    return html.escape(LABELS.get(label, label))
+    return html.escape(ENGINE_WORDS.get(label, label))
 
 
 def _line(x: Any, y: Any, style: Style, name: str = "", **more: Any) -> go.Scatter:
     line = {"color": style.colour, "dash": style.dash, "width": style.width, **more.pop("line", {})}
+    if style.again:
+        more = {**more, "opacity": REPLICATION_OPACITY, "hoverinfo": "skip", "hovertemplate": None, "fill": None}
     return go.Scatter(x=x, y=y, mode="lines", name=name or style.label, legendgroup=style.label, line=line, **more)
 
 
@@ -290,8 +317,9 @@ def _rss_lines(record: Record, style: Style, records: Records) -> Iterator[go.Sc
     if not curves:
         return
     points = max(50, WORKER_POINTS_MAX // len(curves))
-    faint = Style(style.label, style.colour, style.dash, width=0.8)
-    for name, (t_s, size) in list(curves.items())[:WORKER_LINES_MAX]:
+    faint = replace(style, width=0.8)
+    alone = len(records) <= WORKER_RUNS_MAX and not style.again
+    for name, (t_s, size) in list(curves.items())[: WORKER_LINES_MAX if alone else 0]:
         x, y = thin(t_s, size / MIB, min(points, POINTS_MAX))
         yield _line(x, y, faint, html.escape(name), opacity=0.45, hoverinfo="skip", showlegend=False)
     x, y = thin(*fleet_max(record))

@@ -205,7 +205,7 @@ def of_records(a: Record, b: Record) -> PairedComparison:
     speaks of this one course of events, not of other seeds. What a run has only once has no interval.
     """
     times = Times.of(a), Times.of(b)
-    summaries = [metrics.summary(record) for record in (a, b)]
+    summaries = [record.info.get("summary") or metrics.summary(record) for record in (a, b)]
     found = {}
     for path in FIGURES:
         figure, _, point = path.partition(".")

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from lab import run_notes
 from lab.errors import UsageError
 
 Format = Literal["csv", "parquet"]
@@ -22,8 +23,9 @@ Format = Literal["csv", "parquet"]
 INFO_FILE = "run.json"
 TABLE_NAMES = ("tasks", "transitions", "samples", "events")
 """The tables of `lab.record`, named again so that a listing does not load pandas; a test holds them together."""
-RECORD_FILES = frozenset({INFO_FILE, "run.tmp", *(f"{name}.parquet" for name in TABLE_NAMES)})
-"""All that a record folder holds. `run.tmp` is what a writer that was killed leaves behind."""
+TABLE_FILES = tuple(f"{name}.parquet" for name in TABLE_NAMES)
+RECORD_FILES = frozenset({INFO_FILE, "run.tmp", *TABLE_FILES, run_notes.FILE, run_notes.SCRATCH})
+"""All that a record folder holds. The `.tmp` are what a writer that was killed leaves behind."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,8 @@ def _read(folder: Path) -> Run | None:
 def _copies(run: Run, folder: Path, form: Format) -> Iterator[Path]:
     """The record's files in `folder`, one by one, in the form asked for."""
     yield Path(shutil.copyfile(run.folder / INFO_FILE, folder / INFO_FILE))
+    if (run.folder / run_notes.FILE).is_file():
+        yield Path(shutil.copyfile(run.folder / run_notes.FILE, folder / run_notes.FILE))
     for name in TABLE_NAMES:
         source = run.folder / f"{name}.parquet"
         if not source.is_file():

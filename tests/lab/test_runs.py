@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -17,12 +18,18 @@ from lab.record import TABLES, Record
 DONE = [(0.0, "submitted"), (0.0, "claimed"), (1.0, "succeeded")]
 
 
+MADE: list[Record] = []
+"""The record that was made once for all tests here."""
+
+
 @pytest.fixture
 def root(tmp_path: Path, make: Callable[..., Record]) -> Path:
+    if not MADE:
+        MADE.append(make(DONE))
     for number in (1, 2, 3):
-        record = make(DONE, run_id=f"2026010{number}-x")
-        record.info["started_at"] = f"2026-01-0{number}T00:00:00.000+00:00"
-        record.save(tmp_path / "runs" / f"2026010{number}-x")
+        started_at = f"2026-01-0{number}T00:00:00.000+00:00"
+        info = MADE[0].info | {"run_id": f"2026010{number}-x", "started_at": started_at}
+        replace(MADE[0], info=info).save(tmp_path / "runs" / f"2026010{number}-x")
     (tmp_path / "runs" / "notes").mkdir()
     (tmp_path / "runs" / "damaged").mkdir()
     (tmp_path / "runs" / "damaged" / "run.json").write_text("{")
