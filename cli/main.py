@@ -69,6 +69,7 @@ def parser() -> argparse.ArgumentParser:
     _add_runs(commands)
     doctor = commands.add_parser("doctor", help="what is here, what is missing, and how to mend it")
     _add_json(doctor)
+    _add_app(commands)
     add_standing(commands)
     return top
 
@@ -182,6 +183,25 @@ def _add_runs(commands: Commands[argparse.ArgumentParser]) -> None:
         _add_out(one)
     for one in (listing, show):
         _add_json(one)
+
+
+def _add_app(commands: Commands[argparse.ArgumentParser]) -> None:
+    app = commands.add_parser("app", help="open the app in the browser, or in a window of its own, until Ctrl-C")
+    app.add_argument("--port", type=_port, metavar="N", help="listen here (default: 8501, or any that is free)")
+    shown = app.add_mutually_exclusive_group()
+    shown.add_argument(
+        "--window",
+        action="store_true",
+        help="in a window of its own (pywebview if installed, else Chromium, Chrome, Edge, …); closing it ends the app",
+    )
+    shown.add_argument("--no-browser", action="store_true", help="only serve it, and say where")
+
+
+def _port(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= 65_535:
+        raise argparse.ArgumentTypeError(f"must be 1 to 65535, found {number}")
+    return number
 
 
 def _add_json(command: argparse.ArgumentParser) -> None:

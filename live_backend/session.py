@@ -14,8 +14,9 @@ import sys
 import threading
 import traceback
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
-from typing import IO, Any, Final, NoReturn
+from typing import IO, TYPE_CHECKING, Any, Final, NoReturn
 
 from lab.errors import LabError, UsageError
 from lab.limits import SESSION_END_S_MAX, SESSION_LINE_BYTES_MAX
@@ -26,7 +27,9 @@ from lab.workload import Plan
 from live_backend.ending import end
 from live_backend.processes import LocalProcesses
 from live_backend.servers import Servers, open_servers
-from live_backend.session_run import SessionRun
+
+if TYPE_CHECKING:
+    from live_backend.session_run import SessionRun
 
 POSTGRES_AWAY: Final = "PostgreSQL is away; nothing is lost, and all goes on when it is back"
 REDIS_AWAY: Final = "Redis is away; what it held is put back from PostgreSQL"
@@ -63,8 +66,11 @@ class Session:
         processes = LocalProcesses()
         try:
             await processes.start(self._scenario.mesh.workers)
-            servers = self._servers = await asyncio.to_thread(open_servers)
-            self._run = SessionRun(self._plan, servers, self._telemetry, processes)
+            # The engine takes a second to load, and so do the servers to start: both at once.
+            opening = asyncio.ensure_future(asyncio.to_thread(open_servers))
+            engine = await asyncio.to_thread(import_module, "live_backend.session_run")
+            servers = self._servers = await opening
+            self._run = engine.SessionRun(self._plan, servers, self._telemetry, processes)
             self._note = f"starting {self._scenario.mesh.workers} workers …"
             record = await self._run_to_the_end(self._run)
             if record is not None:

@@ -43,6 +43,12 @@ def recent(limit: int = SHOWN_MAX) -> list[Entry]:
     return sorted(entries, key=lambda entry: entry.started_at, reverse=True)[:limit]
 
 
+def records(limit: int = SHOWN_MAX) -> dict[str, Entry]:
+    """The newest records by the names of their folders, whoever made them."""
+    found = [(folder.name, _of_record(folder)) for folder in _records(limit)]
+    return dict(sorted(found, key=lambda one: one[1].started_at, reverse=True)[:limit])
+
+
 def running() -> list[jobs.Job]:
     """The jobs that are at work now; only the newest few can be."""
     found = []

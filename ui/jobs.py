@@ -60,6 +60,7 @@ class Job:
     status: dict[str, Any] = field(default_factory=dict)
     message: str = ""
     cancel_asked_s: float | None = None
+    replications: int = 1
 
     @property
     def active(self) -> bool:
@@ -96,23 +97,26 @@ def jobs_dir() -> Path:
 # ---- starting --------------------------------------------------------------------------------------------------------
 
 
-def start(scenario: Scenario, engine: Engine, launch: Launch | None = None) -> str:
-    """Start a run of `scenario` and return the job's id at once."""
+def start(scenario: Scenario, engine: Engine, launch: Launch | None = None, *, replications: int = 1) -> str:
+    """Start a run of `scenario`, or so many with seeds that follow on, and return the job's id at once."""
     now = records.now()
     job_id = records.new_run_id(scenario, engine, now, records.nonce())
     folder = jobs_dir() / job_id
     folder.mkdir(parents=True)
     (folder / "scenario.yaml").write_text(standalone_yaml(scenario), encoding="utf-8")
-    facts = {"engine": engine, "scenario_name": scenario.name, "started_at": now.isoformat(timespec="seconds")}
+    facts: dict[str, Any] = {"engine": engine, "replications": replications, "scenario_name": scenario.name}
+    facts["started_at"] = now.isoformat(timespec="seconds")
     records.write_json(folder / "job.json", {**facts, "pid": None, "started_s": time.time()})
-    pid = (launch or spawn)(command(folder, engine), folder / "log")
+    pid = (launch or spawn)(command(folder, engine, replications), folder / "log")
     records.write_json(folder / "job.json", {**facts, "pid": pid, "started_s": time.time()})
     return job_id
 
 
-def command(folder: Path, engine: Engine) -> list[str]:
+def command(folder: Path, engine: Engine, replications: int = 1) -> list[str]:
     """The command line of a job."""
     run = [sys.executable, "-m", "cli", "run", str(folder / "scenario.yaml"), "--engine", engine]
+    if replications > 1:
+        run += ["--replications", str(replications)]
     return [*run, "--out", str(runs_dir()), "--json", "--quiet", "--status", str(folder / "status.json")]
 
 
@@ -149,7 +153,7 @@ def read(job_id: str) -> Job:
     folder = jobs_dir() / job_id
     facts = _json(folder / "job.json") if ID.fullmatch(job_id) else None
     if facts is None:
-        raise UsageError(f"there is no run {job_id!r} in {runs_dir()}; open one from the list of recent runs")
+        raise UsageError(f"there is no run {job_id!r} in {runs_dir()}; open one from the list of runs")
     # First whether it lives, then its status: the other way round, a run that ends in between would look dead.
     alive = _process(facts.get("pid"), folder) is not None
     status = _json(folder / "status.json") or {}
@@ -165,6 +169,7 @@ def read(job_id: str) -> Job:
         status=status,
         message=message,
         cancel_asked_s=time.time() - asked["at_s"] if "at_s" in asked else None,
+        replications=max(1, int(facts.get("replications") or 1)),
     )
 
 

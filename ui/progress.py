@@ -12,7 +12,7 @@ LOOK_S = 0.5
 
 def watch(job: jobs.Job) -> None:
     """Follow an active job twice a second. The page is drawn anew when the job ends or another record is there."""
-    seen = len(job.record_folders)
+    seen = finished(job)
 
     @st.fragment(run_every=LOOK_S)
     def follow() -> None:
@@ -20,7 +20,7 @@ def watch(job: jobs.Job) -> None:
             now = jobs.read(job.id)
         except UsageError:
             st.rerun()
-        if not now.active or len(now.record_folders) != seen:
+        if not now.active or finished(now) != seen:
             st.rerun()
         _panel(now)
 
@@ -48,13 +48,18 @@ def _panel(job: jobs.Job) -> None:
             )
 
 
+def finished(job: jobs.Job) -> int:
+    """How many engines have run all their replications."""
+    return len(job.record_folders) // job.replications
+
+
 def _fraction(job: jobs.Job) -> float:
     return min(1.0, max(0.0, float(job.status.get("fraction") or 0.0)))
 
 
 def _between(job: jobs.Job) -> bool:
     """Whether the model is over and the real thing has not reported yet: its servers and workers take a moment."""
-    return job.engine == "both" and job.status.get("engine") == "sim" and bool(job.record_folders)
+    return job.engine == "both" and job.status.get("engine") == "sim" and finished(job) >= 1
 
 
 def _cancel(job: jobs.Job) -> None:
@@ -88,7 +93,7 @@ def ended_badly(job: jobs.Job) -> None:
     """What happened to a run that failed or was cancelled, and where to look. Never a stack trace."""
     if job.state == "cancelled":
         # Where a record was left behind, its verdict says how far it came.
-        if len(job.record_folders) < (2 if job.engine == "both" else 1):
+        if finished(job) < (2 if job.engine == "both" else 1):
             kept = "What was done until then is below." if job.record_folders else "Nothing had been recorded yet."
             st.warning(f"This run was cancelled. {kept}", icon=":material/stop_circle:")
         return

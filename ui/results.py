@@ -1,162 +1,139 @@
-"""What a finished run says, as tables and sentences: no Streamlit here, so it can be tested and reused."""
+"""What finished runs say side by side, and their files: no Streamlit here, so it can be tested and reused."""
 
 from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pandas as pd
 
-from lab import checks, metrics
-from lab.compare import Comparison, compare
-from lab.errors import LabError, UsageError
+from lab import headlines, limits, report, units
+from lab.errors import UsageError
+from lab.headlines import Against, Column
+from lab.headlines import number as at
 from lab.record import TABLES, Record
 from ui import jobs, text
 
-Number = float | int | None
+__all__ = ["Result", "archive", "at", "record_folder", "table"]
 
 
-class Figure(NamedTuple):
-    """One headline figure: where it stands in a summary, what people call it, how it is written."""
-
-    path: str
-    label: str
-    written: Callable[[Number], str]
-
-
-HEADLINES = (
-    Figure("throughput_per_s", "Throughput", text.rate),
-    Figure("makespan_s", "Makespan, first arrival to last end", text.seconds),
-    Figure("latency_s.mean", "Latency, mean", text.seconds),
-    Figure("latency_s.p50", "Latency, p50", text.seconds),
-    Figure("latency_s.p95", "Latency, p95", text.seconds),
-    Figure("latency_s.p99", "Latency, p99", text.seconds),
-    Figure("latency_s.max", "Latency, longest", text.seconds),
-    Figure("queue_wait_s.p50", "Queue wait, p50", text.seconds),
-    Figure("queue_wait_s.p95", "Queue wait, p95", text.seconds),
-    Figure("rss_bytes.peak", "RSS, largest worker", text.size),
-    Figure("backpressure.closed_s", "Admission closed", text.seconds),
-)
-COUNTS = (
-    Figure("tasks.completed", "Tasks completed", text.count),
-    Figure("tasks.dead", "Tasks dead-lettered", text.count),
-    Figure("tasks.attempts", "Attempts", text.count),
-    Figure("tasks.retries", "Retries", text.count),
-    Figure("tasks.reclaimed", "Leases reclaimed", text.count),
-    Figure("tasks.stale_writes", "Stale writes refused", text.count),
-)
-CARDS = (
-    (HEADLINES[0], "Completed tasks ÷ (last completion − first arrival)."),
-    (HEADLINES[3], "Half of the completed tasks took at most this long, from scheduled arrival to completion."),
-    (HEADLINES[4], "95 % of the completed tasks took at most this long, from scheduled arrival to completion."),
-    (HEADLINES[9], "The highest resident memory that any worker process reported."),
-)
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Result:
-    """The records of one run, and what can be said about them."""
+    """Runs side by side. `baseline` is the place of the column that the others are held against."""
 
-    records: tuple[Record, ...]
-    labels: tuple[str, ...]
-    comparison: Comparison | None
-    problem: str = ""
+    columns: tuple[Column, ...]
+    baseline: int = 0
+
+    @classmethod
+    def of(cls, records: Sequence[Record], *, pool: bool = False, baseline: str = "") -> Result:
+        """The columns of these records; the baseline is the run of that id, else the one that is usual."""
+        found = headlines.columns(records, pool=pool)
+        named = [place for place, one in enumerate(found) if baseline in ids_of(one)]
+        return cls(found, named[0] if named else headlines.default_baseline(found))
 
     @property
-    def summaries(self) -> list[dict[str, Any]]:
-        """The headline figures of each record."""
-        return [record.info.get("summary") or metrics.summary(record) for record in self.records]
+    def base(self) -> Column:
+        """What the others are held against."""
+        return self.columns[self.baseline]
+
+    @property
+    def records(self) -> list[Record]:
+        """All runs, in the order of the columns."""
+        return [record for column in self.columns for record in column.records]
+
+    @property
+    def labels(self) -> list[str]:
+        """The label of each run's column: replications share one."""
+        return [column.label for column in self.columns for _ in column.records]
+
+    @cached_property
+    def apart(self) -> tuple[Against, ...]:
+        """Each other column against the baseline."""
+        return tuple(headlines.against(self.base, column) for column in self.columns if column is not self.base)
+
+    @property
+    def pairs(self) -> list[Against]:
+        """Those of them that ran the same tasks."""
+        return [one for one in self.apart if one.same_tasks]
 
 
-class Finding(NamedTuple):
-    """The verdict on one record: the checks that do not hold. `stopped`: it was ended early, so not all is judged."""
-
-    label: str
-    checked: int
-    broken: list[checks.Check]
-    stopped: bool
+def ids_of(column: Column) -> list[str]:
+    """The names of its records' folders, by which links know them."""
+    return [name_of(record) for record in column.records]
 
 
-def load(folders: Sequence[Path]) -> Result:
-    """The records in these folders, the model first; two are compared. Raises UsageError if one cannot be read."""
-    records = sorted((Record.load(folder) for folder in folders), key=lambda record: record.engine != "sim")
-    labels = [text.ENGINE_WORDS.get(record.engine, record.engine) for record in records]
-    if len(set(labels)) < len(labels):
-        labels = [f"{label} {number}" for number, label in enumerate(labels, start=1)]
-    comparison, problem = None, ""
-    if len(records) == 2:
-        try:
-            comparison = compare(records[0], records[1])
-        except LabError as error:
-            problem = str(error)
-    return Result(tuple(records), tuple(labels), comparison, problem)
+def name_of(record: Record) -> str:
+    """What a link calls a record: its folder's name."""
+    return record.folder.name if record.folder else str(record.info["run_id"])
 
 
-def at(tree: dict[str, Any], path: str) -> Number:
-    """The value at a dotted path; None where there is none."""
-    here: Any = tree
-    for part in path.split("."):
-        here = here.get(part) if isinstance(here, dict) else None
-    return here if isinstance(here, int | float) else None
+# ---- figures and words -----------------------------------------------------------------------------------------------
 
 
-def error(result: Result, figure: Figure) -> float | None:
-    """How far the first record is from the second: first / second − 1."""
-    if len(result.records) != 2 or result.comparison is None:
-        return None
-    first, second = (at(summary, figure.path) for summary in result.summaries)
-    if first is None or second is None:
-        return None
-    return first / second - 1 if second else (0.0 if first == 0 else None)
-
-
-def table(result: Result) -> pd.DataFrame:
-    """A row a figure, a column a run, and the difference if there are two."""
+def table(result: Result, paths: Sequence[str] = tuple(headlines.BY_PATH)) -> pd.DataFrame:
+    """A row a figure, a column a run with its interval, and each run's difference from the baseline."""
     rows = []
-    for figure in (*HEADLINES, *COUNTS):
-        values = [figure.written(at(summary, figure.path)) for summary in result.summaries]
-        row = {"Figure": figure.label, **dict(zip(result.labels, values, strict=True))}
-        if result.comparison:
-            row["Difference"] = text.percent(error(result, figure))
+    for figure in (headlines.BY_PATH[path] for path in paths):
+        row = {"Figure": figure.label}
+        for column in result.columns:
+            row[column.label] = figure.written(column.value(figure.path), column.ci95(figure.path))
+        for one in result.apart:
+            row[difference_head(result, one)] = report.difference_words(one, figure.path)
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def paired(result: Result) -> str:
+def difference_head(result: Result, apart: Against) -> str:
+    """The head of a column of differences."""
+    return "Difference" if len(result.columns) == 2 else f"Δ {apart.column.label}"
+
+
+def by_queue(result: Result) -> pd.DataFrame:
+    """A row a class and run that completed something: how many, waits and latencies."""
+    rows = []
+    for queue in result.base.figures["by_queue"]:
+        for column in result.columns:
+            here = f"by_queue.{queue}"
+            if column.value(f"{here}.completed"):
+                row = {"Queue": queue, "Run": column.label, "Completed": units.count(column.value(f"{here}.completed"))}
+                for figure, word in (("queue_wait_s", "Wait"), ("latency_s", "Latency")):
+                    for point in ("mean", "p50", "p95", "p99"):
+                        row[f"{word}, {point}"] = units.seconds(column.value(f"{here}.{figure}.{point}"))
+                rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def paired(apart: Against) -> str:
     """How the same tasks fared in both runs, task by task."""
-    pairs = result.comparison.data["paired"] if result.comparison else {"tasks": 0}
-    if not pairs["tasks"]:
+    pairs = apart.pairs
+    if not pairs.get("tasks"):
         return ""
     mean_s = pairs["mean_diff_s"]
-    apart = f"{text.seconds(abs(mean_s))} {'shorter' if mean_s < 0 else 'longer'}"
-    first, second = (label.lower() for label in result.labels)
-    within = text.seconds(pairs["p95_abs_diff_s"])
+    further = f"{units.seconds(abs(mean_s))} {'shorter' if mean_s < 0 else 'longer'}"
+    first, second = apart.column.label, apart.base.label
     said = (
-        f"Task by task, over the {text.plural(pairs['tasks'], 'task')} that both completed: latency in the {first} run "
-        f"is {apart} than in the {second} one on average, within {within} for 95 % of them"
+        f"Task by task, over the {units.plural(pairs['tasks'], 'task')} that both completed: latency in {first} is "
+        f"{further} than in {second} on average, within {units.seconds(pairs['p95_abs_diff_s'])} for 95 % of them"
     )
     correlation = pairs["correlation"]
     return f"{said}; correlation {correlation:.3f}." if correlation is not None else f"{said}."
 
 
-# ---- the verdict of the checks ---------------------------------------------------------------------------------------
-
-
-def findings(result: Result) -> Iterator[Finding]:
-    """The verdict on each record, read from run.json, or checked now if an older record has none."""
-    for record, label in zip(result.records, result.labels, strict=True):
-        verdict = record.info.get("checks") or checks.verdict(record)
-        broken = [checks.Check(**one) for one in verdict["details"] if not one["ok"]]
-        yield Finding(label, len(verdict["details"]), broken, bool(record.info.get("interrupted")))
-
-
-def examples(check: checks.Check) -> str:
-    """Some tasks that broke it."""
-    return f"For example task {', '.join(map(str, check.tasks))}." if check.tasks else ""
+def chance(result: Result) -> str:
+    """What is known of chance, in one sentence for all differences."""
+    if not result.apart:
+        column = result.base
+        if len(column.records) > 1:
+            return f"Intervals (95 %): Student's t over {len(column.records)} replications."
+        known = column.ci95("latency_s.mean")
+        if known:
+            return "Intervals (95 %) from the batches of this run, which is long enough to bear them."
+        return "One run: no interval, so nothing is known of other seeds. Several runs (seeds) would give one."
+    return "; ".join(dict.fromkeys(text.sentence(one.method) for one in result.apart)) + "."
 
 
 # ---- downloads -------------------------------------------------------------------------------------------------------
@@ -167,9 +144,8 @@ def archive(records: Sequence[Record], *, csv: bool = False) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
         for record in records:
-            name = record.folder.name if record.folder else str(record.info["run_id"])
             for entry, content in _csv_files(record) if csv else _files(record):
-                file.writestr(f"{name}/{entry}", content)
+                file.writestr(f"{name_of(record)}/{entry}", content)
     return buffer.getvalue()
 
 
@@ -195,5 +171,16 @@ def record_folder(run_id: str) -> Path:
     """The folder of the record called `run_id`. Raises UsageError if there is none. A URL is a stranger's."""
     folder = jobs.runs_dir() / run_id
     if not jobs.ID.fullmatch(run_id) or not (folder / "run.json").is_file():
-        raise UsageError(f"there is no run {run_id!r} in {jobs.runs_dir()}; open one from the list of recent runs")
+        raise UsageError(f"there is no run {run_id!r} in {jobs.runs_dir()}; open one from the list of runs")
     return folder
+
+
+def record_folders(asked: str) -> list[Path]:
+    """The folders that a link asks for: ids with commas between them, each once. Raises UsageError for the first that
+    is not there, and for more than can be shown.
+    """
+    names = list(dict.fromkeys(part.strip() for part in asked.split(",")))
+    if len(names) > limits.RUNS_COMPARED_MAX:
+        most = limits.RUNS_COMPARED_MAX
+        raise UsageError(f"the link asks for {len(names)} runs, and at most {most} are shown; leave some out")
+    return [record_folder(name) for name in names]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from lab.outcome import judge
 from lab.record import Record
 from lab.scenario import Scenario
 from simulation import simulate
+from tests.ui.browser import FAILED, app, app_runs, app_url, chromium, page
 from ui import jobs
 
 TEXT = """\
@@ -31,6 +32,15 @@ rules: {retry: {base_s: 0.1}, health: {report_s: 0.25}}
 """
 
 MakeJob = Callable[..., str]
+__all__ = ["app", "app_runs", "app_url", "chromium", "page"]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fixtures may ask whether their test has failed."""
+    report = yield
+    item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
+    return report
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from lab.compare import compare
 from lab.record import Record
 from lab.scenario import Scenario
 from simulation import simulate
+from ui import palette
 
 BUILDERS: list[Callable[..., go.Figure]] = [
     figures.throughput,
@@ -132,6 +133,27 @@ def test_apart_shares_axes_and_keeps_only_its_own_lines(model: Record, live: Rec
     assert (list(main_lines(left)), list(main_lines(right))) == (["Model"], ["Live"])
     assert left.layout.xaxis.range == right.layout.xaxis.range
     assert left.layout.yaxis.range == right.layout.yaxis.range
+
+
+def test_the_app_has_the_same_colours() -> None:
+    for engine in ("sim", "live"):
+        for dark in (False, True):
+            assert figures.ENGINE_COLOURS[engine, dark] == palette.engine_colour(engine, dark)
+    assert tuple(palette.role_colour(index) for index in range(len(figures.ROLE_COLOURS))) == figures.ROLE_COLOURS
+
+
+def test_replications_share_a_look_and_a_word(model: Record, live: Record) -> None:
+    figure = figures.throughput([model, model, live], ["Model", "Model", "Live"], dark=True)
+    assert sorted(line.name for line in figure.data if line.showlegend) == ["Live", "Model"]
+    models = [line for line in figure.data if line.name == "Model"]
+    assert {line.line.color for line in models} == {figures.MODEL_COLOUR_DARK}
+    assert [line.opacity for line in models] == [figures.REPLICATION_OPACITY, None]  # the faint one lies below
+
+
+def test_a_further_run_of_an_engine_has_a_colour_of_its_own(model: Record, live: Record) -> None:
+    looks = figures.styles([model, model, live, live], list("abcd"))
+    assert [looks[0].colour, looks[2].colour] == [figures.MODEL_COLOUR, figures.LIVE_COLOUR]
+    assert len({look.colour for look in looks}) == len({look.dash for look in looks}) == 4
 
 
 def test_a_label_from_a_stranger_is_text(model: Record) -> None:

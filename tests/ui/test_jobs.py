@@ -16,10 +16,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from lab import units
 from lab.errors import UsageError
 from lab.record import Record
 from lab.scenario import Scenario
-from ui import history, jobs, knobs, library, load, results, text
+from ui import history, jobs, knobs, library, load, progress, results, text
 
 MakeJob = Callable[..., str]
 SLEEP = "import time; time.sleep(60)"
@@ -59,6 +60,21 @@ def test_start_writes_the_folder_and_launches_the_command_line(runs: Path, scena
     assert jobs.read(job_id).state == "starting"
 
 
+def test_replications_are_asked_of_the_command_line_and_shown_when_all_are_there(
+    runs: Path, scenario: Scenario, model: Record
+) -> None:
+    seen: list[list[str]] = []
+    job_id = jobs.start(scenario, "both", lambda command, log: seen.append(command) or 4_000_000, replications=3)
+    assert seen[0][seen[0].index("--replications") + 1] == "3"
+    status = runs / ".jobs" / job_id / "status.json"
+    folders = [str(replace(model).save(runs / f"r{seed}")) for seed in range(4)]
+    for count, finished in ((2, 0), (3, 1), (4, 1)):
+        status.write_text(json.dumps({"state": "done", "engine": "sim", "records": folders[:count]}))
+        job = jobs.read(job_id)
+        assert (job.replications, progress.finished(job)) == (3, finished)
+        assert ("starting the servers" in progress.sentence(job)) == bool(finished)
+
+
 def test_relative_paths_still_lead_to_their_files(tmp_path: Path) -> None:
     (tmp_path / "trace.csv").write_text("arrival_s\n0\n1\n", encoding="utf-8")
     (tmp_path / "times.csv").write_text("service_s\n0.1\n", encoding="utf-8")
@@ -88,7 +104,7 @@ def test_a_real_run_of_the_model(runs: Path, scenario: Scenario) -> None:
     while (job := jobs.read(job_id)).active and time.monotonic() < deadline:
         time.sleep(0.1)
     assert (job.state, job.message) == ("done", "")
-    assert results.load(job.record_folders).records[0].engine == "sim"
+    assert [Record.load(folder).engine for folder in job.record_folders] == ["sim"]
 
 
 # ---- reading ---------------------------------------------------------------------------------------------------------
@@ -204,14 +220,14 @@ def test_a_spawned_process_is_a_session_of_its_own(tmp_path: Path) -> None:
 
 def test_recent_runs_are_jobs_and_records_of_the_command_line(make_job: MakeJob, model: Record, live: Record) -> None:
     job_id = make_job("done", [model], engine="sim")
-    alone = results.load([replace(live).save(jobs.runs_dir() / "20200101-000000-cli-live-abc")]).records[0]
+    replace(live).save(jobs.runs_dir() / "20200101-000000-cli-live-abc")
     found = history.recent()
     assert {tuple(entry.query.items()) for entry in found} == {
         (("job", job_id),),
         (("run", "20200101-000000-cli-live-abc"),),
     }
     assert all(entry.ok for entry in found)
-    assert alone.engine == "live"
+    assert set(history.records()) == {str(model.info["run_id"]), "20200101-000000-cli-live-abc"}
 
 
 def test_damaged_records_do_not_break_the_list(runs: Path) -> None:
@@ -222,12 +238,13 @@ def test_damaged_records_do_not_break_the_list(runs: Path) -> None:
 
 
 def test_table_and_downloads(make_job: MakeJob, model: Record, live: Record) -> None:
-    found = results.load(jobs.read(make_job("done", [live, model])).record_folders)
-    assert found.labels == ("Model", "Live")
+    folders = jobs.read(make_job("done", [live, model])).record_folders
+    found = results.Result.of([Record.load(folder) for folder in folders])
+    assert found.labels == ["Model", "Live"]
     table = results.table(found).set_index("Figure")
     assert table.loc["Latency, p50", "Difference"] == "−9.1 %"
     assert table.loc["Tasks completed", "Difference"] == "0 %"
-    assert "shorter" in results.paired(found)
+    assert "shorter" in results.paired(found.apart[0])
     names = zipfile.ZipFile(io.BytesIO(results.archive(found.records))).namelist()
     assert (
         sum(name.endswith(".parquet") for name in names) == 8 and sum(name.endswith("run.json") for name in names) == 2
@@ -291,11 +308,27 @@ def test_offered_load() -> None:
         (1.25, "1.25 s"),
         (68, "68.0 s"),
         (250, "4 min 10 s"),
+        (-250, "−4 min 10 s"),
+        (-0.25, "−0.250 s"),
         (7_500, "2 h 5 min"),
     ],
 )
 def test_seconds(value: float | None, shown: str) -> None:
     assert text.seconds(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "shown"),
+    [
+        ("37.4/s", "40.5/s", "37.4 to 40.5/s"),
+        ("−0.3 %", "+2.7 %", "−0.3 to +2.7 %"),
+        ("90 ms", "1.20 s", "90 ms to 1.20 s"),
+        ("2 min 3 s", "4 min", "2 min 3 s to 4 min"),
+        ("0 %", "+1.0 %", "0 to +1.0 %"),
+    ],
+)
+def test_an_interval_names_its_unit_once(low: str, high: str, shown: str) -> None:
+    assert units.interval(low, high) == shown
 
 
 def test_escape_leaves_nothing_to_markdown() -> None:
