@@ -98,8 +98,14 @@ def a_role(draw: random.Random) -> dict[str, Any]:
 
 
 def a_fault(draw: random.Random) -> dict[str, Any]:
-    """One of any kind, its fields drawn by their names."""
+    """One of any kind, its fields drawn by their names. No worker leaves for good, since another fault may want it."""
+    knob, value = draw.choice(
+        [("workers", WORKERS + 1), ("slots", 1), ("slots", 6), ("failure_rate", 0.6), ("failure_rate", 0.0)]
+        + [("retry_base_s", 0.4), ("rss_limit_mib", 64)]
+    )
     fields = {
+        "knob": knob,
+        "value": value,
         "at_s": round(draw.uniform(0, SPAN_S), 2),
         "for_s": draw.choice([0.5, 3.0, 8.0]),
         "worker": draw.randrange(WORKERS),
