@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.ui.browser import e2e
 
 if TYPE_CHECKING:
@@ -26,6 +28,30 @@ def test_run_the_model_and_keep_the_result(app_url: str, page: Page) -> None:
     second = page.context.new_page()
     second.goto(page.url)
     _result(second)
+
+
+@pytest.mark.live
+def test_run_both_reload_in_mid_run_and_open_the_copied_link(app_url: str, page: Page) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.goto(f"{app_url}/run?scenario=sdlc_quick")
+    page.get_by_role("button", name=re.compile("Run sdlc-quick in both")).click()
+    page.get_by_role("button", name="Cancel").wait_for()
+    page.reload()
+    page.get_by_role("button", name="Cancel").wait_for()  # still on its way
+    _result(page)
+    page.get_by_text("Latency, p50").first.wait_for()
+
+    page.get_by_role("radio", name="Tasks", exact=True).click()
+    page.get_by_text("Furthest apart").wait_for()
+    page.get_by_role("button", name="Copy link").click()
+    page.get_by_role("button", name="Copied").wait_for()
+    link = page.evaluate("navigator.clipboard.readText()")
+    assert "tab=tasks" in link
+
+    page.goto(app_url)
+    page.goto(link)
+    page.get_by_text("Furthest apart").wait_for()
+    page.get_by_text("Each task once").wait_for()
 
 
 def _result(page: Page) -> None:
