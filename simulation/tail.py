@@ -6,7 +6,7 @@ The same log may be told to several folds, each up to a moment of its own.
 from __future__ import annotations
 
 import time
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from contextlib import suppress
 
 from simpy.core import StopSimulation
@@ -17,6 +17,7 @@ from lab.telemetry import Telemetry
 from lab.workload import Plan
 from simulation.engine import Model
 
+TURNS = frozenset({"fault", "worker_started", "worker_left"})
 EVENTS_PER_LOOK = 200
 """How many events pass between two looks at the wall clock: a millisecond or two."""
 
@@ -68,11 +69,25 @@ class Tail:
         """Tell what happened before `until_s`, up to the deadline. Returns whether all has been told."""
         there_s = min(until_s, watched.reached_s)
         while self.told_s < there_s:
-            self._tell(watched.model, min(there_s, watched.model.store.moment_after(self._rows + TOLD_ROWS_AT_A_TIME)))
+            store = watched.model.store
+            until_s = min(there_s, store.moment_after(self._rows + TOLD_ROWS_AT_A_TIME))
+            self._tell(watched.model, self._turn(store.notes, until_s))
             if time.perf_counter() >= deadline:
                 break
         self.telemetry.reached(self.told_s)
         return self.told_s >= until_s
+
+    def _turn(self, notes: list[EventRow], until_s: float) -> float:
+        """The first moment before `until_s` at which workers come, go or are struck, else `until_s`.
+
+        What such a note means depends on what was running and reported until then, so that must have been told.
+        """
+        for at in range(bisect_right(notes, self.told_s, key=lambda note: note.t_s), len(notes)):
+            if notes[at].t_s >= until_s:
+                break
+            if notes[at].kind in TURNS:
+                return notes[at].t_s
+        return until_s
 
     def _tell(self, model: Model, until_s: float) -> None:
         notes, store, telemetry = model.store.notes, model.store, self.telemetry

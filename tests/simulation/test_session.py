@@ -205,6 +205,26 @@ def test_while_it_catches_up_it_shows_what_is_known_and_says_why(driven: Driven)
     assert driven.frames[-1]["counts"] == whole(driven.scenario, 5.0)
 
 
+def test_told_in_one_go_or_step_by_step_it_is_the_same_story(tmp_path: Path) -> None:
+    """A replay tells seconds at a time. What a killed worker held, and what it had reported until then, is the same."""
+    faults = [{"at_s": 4.5, "kind": "kill_worker", "worker": 0}]
+    plan = Plan(Scenario.from_data(BASE | {"faults": faults}, base=tmp_path))
+    watched = Watched(plan)
+    watched.go_on(9.0, time.perf_counter() + 60)
+
+    def told(step_s: float) -> Frame:
+        telemetry = Telemetry("model", plan)
+        tail = Tail(telemetry)
+        for step in range(1, round(9.0 / step_s) + 1):
+            tail.follow(watched, step * step_s, time.perf_counter() + 60)
+        return telemetry.frame(9.0, "running", all_bins=True)
+
+    whole, small = told(9.0), told(0.1)
+    assert whole["strikes"] == small["strikes"] and whole["strikes"][0]["in_hand"] > 0
+    assert whole["bins"] == small["bins"] and min(filter(None, whole["bins"]["rss"][2:9])) > 0
+    assert whole["workers"] == small["workers"]
+
+
 def test_idle_it_does_next_to_nothing(driven: Driven) -> None:
     """Everything has ended at 10; what happens after that are reports, one a second."""
     driven.do(entries=({"rate_per_s": 0},))
