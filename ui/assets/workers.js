@@ -1,7 +1,7 @@
 // The workers: slots, memory against its limit, health score and gate, and the two buttons that hurt.
 
 import { el, icon, keyed, setAttr, setStyle, setText } from "./dom.js";
-import { SIDES, SIDE_NAMES } from "./state.js";
+import { SIDES, SIDE_NAMES, isOn } from "./state.js";
 import { mib, share } from "./words.js";
 
 /** More slots than this are drawn as one bar. */
@@ -23,7 +23,7 @@ export function workers(parent, act) {
       places,
       (one) => one.place,
       make,
-      (node, one) => fill(node, one, usable, can),
+      (node, one) => fill(node, one, usable, can, isOn(state.session)),
     );
   };
   return { paint };
@@ -85,7 +85,7 @@ function sideRow(side) {
   return { row, slots, dots, many, memory, score, gate };
 }
 
-function fill(node, pair, usable, can) {
+function fill(node, pair, usable, can, on) {
   setText(node.parts.title, `Worker ${pair.place}`);
   setAttr(node, "aria-label", `Worker ${pair.place}`);
   for (const [what, button] of [
@@ -95,10 +95,12 @@ function fill(node, pair, usable, can) {
     setAttr(button, "disabled", usable && can[what] !== false ? null : "");
     setAttr(button, "aria-label", `${what === "kill_worker" ? "Kill" : "Pause"} worker ${pair.place}`);
   }
-  for (const side of SIDES) fillSide(node.parts[side], pair[side], side);
+  for (const side of SIDES) fillSide(node.parts[side], pair[side], side, on);
 }
 
-function fillSide(parts, one, side) {
+/** A worker that is gone while the session is on has died; at its end all of them leave. */
+function fillSide(parts, one, side, on) {
+  const gate = one?.alive ? (one.gate ? "open" : "closed") : on ? "down" : "left";
   setAttr(parts.row, "data-state", !one ? "absent" : one.alive ? "alive" : "gone");
   if (!one) {
     setText(parts.gate, "");
@@ -114,8 +116,8 @@ function fillSide(parts, one, side) {
     `${SIDE_NAMES[side]} ${one.id}: ${mib(one.rss)} of ${mib(one.limit)}, ${BANDS[one.band] ?? ""}`,
   );
   setText(parts.score, one.alive ? one.score.toFixed(2) : "–");
-  setText(parts.gate, !one.alive ? "down" : one.gate ? "open" : "closed");
-  setAttr(parts.gate, "data-gate", !one.alive ? "down" : one.gate ? "open" : "closed");
+  setText(parts.gate, gate);
+  setAttr(parts.gate, "data-gate", gate);
   setAttr(
     parts.gate,
     "title",
