@@ -37,6 +37,8 @@ from lab.workload import Plan
 TABLES = ("tasks", "transitions", "samples", "events")
 PARTS = (*(f"{name}.parquet" for name in TABLES), "run.json", "run.tmp")
 """All files of a record, and the one that becomes run.json."""
+NEEDED = ("run_id", "engine", "scenario", "scenario_name", "scenario_base", "seed", "started_at")
+"""What stands in every run.json: a record that lacks one of these has been damaged."""
 RELEASE_TASKS = 100_000
 """Runs of so many tasks give memory back between their steps: it is worth 20 MB of a million tasks' 300."""
 
@@ -128,13 +130,22 @@ class Record:
         """The record in `folder`. Raises UsageError if there is none or it is damaged."""
         folder = Path(folder)
         try:
-            info = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+            info = _whole(json.loads((folder / "run.json").read_text(encoding="utf-8")))
             tasks, transitions, samples, events = (tables.read(name, folder / f"{name}.parquet") for name in TABLES)
         except (OSError, ValueError, KeyError) as error:
             raise UsageError(
                 f"{folder}: no run record can be read here ({error}); `meshlab runs` lists records"
             ) from error
         return cls(info, tasks, transitions, samples, events, folder)
+
+
+def _whole(info: Any) -> dict[str, Any]:
+    """What run.json says. Raises ValueError if something is not there that every record has."""
+    if not isinstance(info, dict):
+        raise ValueError("run.json holds no object")
+    if missing := [name for name in NEEDED if name not in info]:
+        raise ValueError(f"run.json lacks {', '.join(missing)}")
+    return info
 
 
 def assemble(

@@ -99,13 +99,18 @@ def a_role(draw: random.Random) -> dict[str, Any]:
 
 def a_fault(draw: random.Random) -> dict[str, Any]:
     """One of any kind, its fields drawn by their names. No worker leaves for good, since another fault may want it."""
-    knob, value = draw.choice(
-        [("workers", WORKERS + 1), ("slots", 1), ("slots", 6), ("failure_rate", 0.6), ("failure_rate", 0.0)]
-        + [("retry_base_s", 0.4), ("rss_limit_mib", 64)]
+    knob, values = draw.choice(
+        [
+            ("workers", [WORKERS + 1, WORKERS + 3]),
+            ("slots", [1, 6]),
+            ("failure_rate", [0.0, 0.6]),
+            ("retry_base_s", [0.05, 0.4]),
+            ("rss_limit_mib", [64, 640]),
+        ]
     )
     fields = {
         "knob": knob,
-        "value": value,
+        "value": draw.choice(values),
         "at_s": round(draw.uniform(0, SPAN_S), 2),
         "for_s": draw.choice([0.5, 3.0, 8.0]),
         "worker": draw.randrange(WORKERS),

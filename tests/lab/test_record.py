@@ -312,6 +312,18 @@ def test_a_record_whose_table_lacks_a_column_is_a_usage_error(record: Record, tm
         Record.load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("damage", "words"), [("[]", "no object"), ('{"run_id": "x", "engine": "sim"}', "lacks scenario")]
+)
+def test_a_record_whose_facts_are_damaged_is_a_usage_error(
+    record: Record, tmp_path: Path, damage: str, words: str
+) -> None:
+    record.save(tmp_path)
+    (tmp_path / "run.json").write_text(damage)
+    with pytest.raises(UsageError, match=words):
+        Record.load(tmp_path)
+
+
 # ---- memory ----------------------------------------------------------------------------------------------------------
 
 
