@@ -11,8 +11,8 @@ settings.register_profile("meshlab", deadline=None, print_blob=True)  # speed is
 settings.load_profile("meshlab")
 
 ROOT = Path(__file__).resolve().parent.parent
-RERUNS = 2
-"""Of a test with real processes, on a machine that it shares: once more, and told in the summary as RERUN."""
+RERUNS = 3
+"""Of a test with real processes, on a machine that it shares: tried again, and told in the summary as RERUN."""
 
 
 @pytest.fixture(scope="session")

@@ -70,7 +70,8 @@ def test_all_five_knobs_are_turned_in_one_run_and_each_does_what_it_says(servers
     assert len(left) == 3
     assert set(left["detail"]) <= {"exit 0", "killed by SIGTERM"}  # the latter, if it was still loading its code
     assert (left["t_s"] >= 3.0).all()
-    assert set(events.loc[events["kind"] == "worker_started", "worker"]) == {"w0.1", "w1.1", "w2.1", "w3.1"}
+    begun = set(events.loc[events["kind"] == "worker_started", "worker"])
+    assert {"w0.1", "w1.1"} <= begun <= {"w0.1", "w1.1", "w2.1", "w3.1"}  # on a busy machine two leave before they began
 
     gates = events[(events["worker"] == "w0.1") & events["kind"].isin(["gate_closed", "gate_opened"])]
     assert gates["kind"].tolist() == ["gate_closed", "gate_opened"]

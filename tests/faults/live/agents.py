@@ -37,8 +37,9 @@ async def hoard(job: Job) -> int:
 
 
 async def gated(job: Job) -> None:
-    """Work until the test opens the gate, and leave a mark."""
+    """Work until the test opens the gate, and leave a mark before and after."""
     folder = Path(os.environ["MESHLAB_TEST_GATE"])
+    (folder / f"began-{job.id}-{job.attempt}").touch()
     while not (folder / "open").exists():
         await asyncio.sleep(0.01)
     (folder / f"passed-{job.id}-{job.attempt}").touch()

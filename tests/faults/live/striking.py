@@ -92,8 +92,11 @@ class Outside:
     # -- Redis --
 
     def taken(self) -> int:
-        """Ids on the processing lists of all workers. The first entry of a list is the number of its operation."""
-        return sum(max(0, self.redis.llen(key) - 1) for key in self.redis.scan_iter("*processing:*"))
+        """Ids on the processing lists of the run's workers. The first entry of a list is the number of its operation.
+        (Other tests' runs may have left lists of their own on the same Redis.)
+        """
+        own = f"run:{self.schema().removeprefix('run_')}:processing:*"
+        return sum(max(0, self.redis.llen(key) - 1) for key in self.redis.scan_iter(own))
 
     def _queues(self) -> list[str]:
         return [key for name in QUEUES for key in self.redis.scan_iter(f"run:*:{name}")]
