@@ -48,7 +48,7 @@ def _gated(agent: str) -> dict[str, object]:
 
 
 def test_f02_killed_between_taking_an_id_and_claiming_it(between, outside, build, start, gate) -> None:
-    """Eight slots become free, as their verdicts are under way; their workers take ids for those that are free when they
+    """Eight slots become free, as their verdicts are under way; their workers take ids for those free when they
     ask, cannot reach PostgreSQL to claim them, and are killed. The sweep finds those tasks on the lists of the dead,
     and no attempt of theirs is used up."""
     late = {"kind": "delay_completion", "at_s": 0.0, "for_s": 600.0, "delay_s": 0.05}
