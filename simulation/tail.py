@@ -70,8 +70,8 @@ class Tail:
         there_s = min(until_s, watched.reached_s)
         while self.told_s < there_s:
             store = watched.model.store
-            until_s = min(there_s, store.moment_after(self._rows + TOLD_ROWS_AT_A_TIME))
-            self._tell(watched.model, self._turn(store.notes, until_s))
+            next_s = min(there_s, store.moment_after(self._rows + TOLD_ROWS_AT_A_TIME))
+            self._tell(watched.model, self._turn(store.notes, next_s))
             if time.perf_counter() >= deadline:
                 break
         self.telemetry.reached(self.told_s)

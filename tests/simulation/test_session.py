@@ -225,6 +225,15 @@ def test_told_in_one_go_or_step_by_step_it_is_the_same_story(tmp_path: Path) -> 
     assert whole["workers"] == small["workers"]
 
 
+def test_what_the_model_has_not_reached_is_not_told(tmp_path: Path) -> None:
+    """It has come to 4 s: of what happened until 9 s not all has been told then, and of that until 4 s all has."""
+    plan = Plan(Scenario.from_data(BASE, base=tmp_path))
+    watched, tail = Watched(plan), Tail(Telemetry("model", plan))
+    watched.go_on(4.0, time.perf_counter() + 60)
+    assert not tail.follow(watched, 9.0, time.perf_counter() + 60)
+    assert tail.told_s == 4.0 and tail.follow(watched, 4.0, time.perf_counter() + 60)
+
+
 def test_idle_it_does_next_to_nothing(driven: Driven) -> None:
     """Everything has ended at 10; what happens after that are reports, one a second."""
     driven.do(entries=({"rate_per_s": 0},))
