@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from lab import record as records
 from lab.outcome import judge
@@ -80,6 +81,25 @@ def saved(record: Record, runs: Path, **info: Any) -> Path:
     """A copy of `record` on disk, with these entries of its run.json replaced."""
     mine = replace(record, info={**copy.deepcopy(record.info), **info})
     return mine.save(runs / str(mine.info["run_id"]))
+
+
+@pytest.fixture
+def launched(runs: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What would have been started."""
+    commands: list[list[str]] = []
+
+    def launch(command: list[str], log: Path) -> int:
+        commands.append(command)
+        return 0
+
+    monkeypatch.setattr(jobs, "spawn", launch)
+    return commands
+
+
+def shown(page: AppTest) -> AppTest:
+    """The page, which has been drawn without an error."""
+    assert not page.exception, page.exception[0].message
+    return page
 
 
 @pytest.fixture

@@ -17,25 +17,12 @@ from lab import limits
 from lab.record import Record
 from lab.scenario import Scenario
 from simulation import simulate
-from tests.ui.conftest import saved
+from tests.ui.conftest import saved, shown
 from ui import compare_page, forms, jobs, knobs, library, load
 
 ROOT = Path(__file__).resolve().parents[2]
 MakeJob = Callable[..., str]
 HOSTILE = '<img src=x onerror="alert(1)"> [click](javascript:alert(2)) :material/bolt: **x** $y$'
-
-
-@pytest.fixture
-def launched(runs: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """What would have been started."""
-    commands: list[list[str]] = []
-
-    def launch(command: list[str], log: Path) -> int:
-        commands.append(command)
-        return 0
-
-    monkeypatch.setattr(jobs, "spawn", launch)
-    return commands
 
 
 SCRIPT = """
@@ -52,11 +39,6 @@ def app(**query: str) -> AppTest:
     for name, value in query.items():
         page.query_params[name] = value
     return shown(page.run())
-
-
-def shown(page: AppTest) -> AppTest:
-    assert not page.exception, page.exception[0].message
-    return page
 
 
 def words(page: AppTest) -> str:

@@ -16,6 +16,7 @@ from lab.errors import UsageError
 from lab.limits import TAGS_MAX
 from lab.record import Record
 from lab.run_notes import Notes
+from tests.ui.conftest import shown
 from ui import jobs, runs_actions, runs_library
 from ui.runs_library import Entry, Library, Search
 from ui.runs_table import Choice
@@ -163,11 +164,6 @@ def app(**query: str | list[str]) -> AppTest:
     for name, value in query.items():
         page.query_params[name] = value
     return shown(page.run())
-
-
-def shown(page: AppTest) -> AppTest:
-    assert not page.exception, page.exception[0].message
-    return page
 
 
 def table(page: AppTest) -> dict[str, Any]:

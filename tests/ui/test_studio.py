@@ -10,7 +10,8 @@ from streamlit.testing.v1 import AppTest
 from lab import limits
 from lab.errors import UsageError
 from lab.scenario import Scenario
-from ui import editor, jobs, library, palette, studio_diff, studio_previews, studio_saved, studio_schema, studio_state
+from tests.ui.conftest import shown
+from ui import editor, library, palette, studio_diff, studio_previews, studio_saved, studio_schema, studio_state
 
 ROOT = Path(__file__).resolve().parents[2]
 HOSTILE = '<img src=x onerror="alert(1)"> [click](javascript:alert(2)) :material/bolt: **x** $y$'
@@ -25,19 +26,6 @@ mesh: {workers: 2, slots: 2}
 """
 
 
-@pytest.fixture
-def launched(runs: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """What would have been started."""
-    commands: list[list[str]] = []
-
-    def launch(command: list[str], log: Path) -> int:
-        commands.append(command)
-        return 0
-
-    monkeypatch.setattr(jobs, "spawn", launch)
-    return commands
-
-
 def app(text: str | None = None, view: str = "", **query: str) -> AppTest:
     page = AppTest.from_file(ROOT / "app.py", default_timeout=60)
     page.switch_page("pages/studio.py")
@@ -49,11 +37,6 @@ def app(text: str | None = None, view: str = "", **query: str) -> AppTest:
     if view:
         page.session_state["studio-view"] = view
     return shown(page.run())
-
-
-def shown(page: AppTest) -> AppTest:
-    assert not page.exception, page.exception[0].message
-    return page
 
 
 def words(page: AppTest) -> str:

@@ -18,6 +18,7 @@ from lab.record import Record
 from lab.scenario import Scenario
 from live_backend.whereabouts import Api
 from simulation import simulate
+from tests.ui.conftest import shown
 from ui import runs_library, tasks_desks, tasks_records, tasks_session, tasks_sources, tasks_timeline
 from ui.tasks_desks import ALL, DEAD, Query, of_api, of_place, standing_api
 from ui.tasks_story import Item, Page, Step, Story, segments, totals
@@ -252,11 +253,6 @@ def app(**query: str) -> AppTest:
     for name, value in query.items():
         page.query_params[name] = value
     return shown(page.run())
-
-
-def shown(page: AppTest) -> AppTest:
-    assert not page.exception, page.exception[0].message
-    return page
 
 
 def tables(page: AppTest) -> list[dict[str, Any]]:
