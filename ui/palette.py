@@ -7,7 +7,6 @@ from __future__ import annotations
 from typing import Final, Literal
 
 Engine = Literal["sim", "live"]
-Band = Literal["green", "yellow", "red"]
 
 MODEL: Final = "#0072B2"
 LIVE: Final = "#D55E00"
@@ -30,8 +29,6 @@ _ENGINES: Final[dict[tuple[Engine, bool], str]] = {
     ("live", False): LIVE,
     ("live", True): LIVE_DARK,
 }
-BANDS: Final[dict[Band, str]] = {"green": GOOD, "yellow": WARN, "red": BAD}
-"""The bands of resident memory (rules.health)."""
 
 
 def engine_colour(engine: Engine, dark: bool = False) -> str:

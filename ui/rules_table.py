@@ -8,10 +8,13 @@ from typing import Literal, NewType
 
 import streamlit as st
 
+from ui import palette
+
 Cell = NewType("Cell", str)
 """HTML that one of the functions below has made."""
 
-STYLE = """\
+STYLE = (
+    """\
 <style>
 .rules-table { width: 100%; border-collapse: collapse; table-layout: fixed; font-size: 0.875rem; line-height: 1.45; }
 .rules-table th { text-align: left; font-weight: 400; opacity: .65; padding: 2px 12px 4px 0; }
@@ -21,10 +24,13 @@ STYLE = """\
 .rules-table small { opacity: .65; font-size: .8125rem; }
 .rules-table a { color: inherit; text-underline-offset: 3px; }
 .rules-table mark { color: inherit; padding: 1px 6px; border-radius: 4px; font-size: .8125rem; white-space: nowrap; }
-.rules-table mark.changed { background: color-mix(in srgb, #E0A800 28%, transparent); }
-.rules-table mark.flawed { background: color-mix(in srgb, #D64545 24%, transparent); }
+"""
+    + f"""\
+.rules-table mark.changed {{ background: color-mix(in srgb, {palette.WARN} 28%, transparent); }}
+.rules-table mark.flawed {{ background: color-mix(in srgb, {palette.BAD} 24%, transparent); }}
 </style>
 """
+)
 
 
 def words(said: str, *, strong: bool = False, small: bool = False) -> Cell:
