@@ -12,7 +12,17 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cli import failing
+from cli import (
+    calibrate_options,
+    failing,
+    fit_options,
+    plan_options,
+    report_options,
+    shadow_options,
+    sweep_options,
+    twin_options,
+    whatif_options,
+)
 from cli.standing_options import add_standing
 from cli.terminal import flush_stdout, ready_streams, runs_folder, tell
 from lab.errors import UsageError
@@ -22,18 +32,14 @@ from lab.rules.presets import PRESETS
 if TYPE_CHECKING:
     from lab.until import Target
 
-EXIT_USAGE = 2
-LATER = ("sweep", "calibrate")
-"""Commands of the design that come with later versions. Not in --help: what is listed there works."""
+TWIN = (calibrate_options, twin_options, shadow_options, fit_options, sweep_options, plan_options, whatif_options)
+"""What asks the model instead of the machine, and how far it may be trusted."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit status; never raises for what a user did or met."""
     ready_streams()
     words = sys.argv[1:] if argv is None else list(argv)
-    if words and words[0] in LATER:
-        tell(f"meshlab {words[0]}: is not there yet; it comes with a later version")
-        return EXIT_USAGE
     try:
         options = parser().parse_args(words)
         status = _dispatch(options)
@@ -67,6 +73,9 @@ def parser() -> argparse.ArgumentParser:
     _add_compare(commands)
     _add_metastability(commands)
     _add_runs(commands)
+    report_options.add(commands)
+    for one in TWIN:
+        one.add(commands)
     doctor = commands.add_parser("doctor", help="what is here, what is missing, and how to mend it")
     _add_json(doctor)
     _add_app(commands)

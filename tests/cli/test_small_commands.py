@@ -23,14 +23,6 @@ def record(meshlab: Meshlab) -> dict[str, Any]:
 # ---- usage -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["sweep", "calibrate"])
-def test_commands_to_come_say_so_and_are_not_in_the_help(meshlab: Meshlab, command: str) -> None:
-    answer = meshlab(command, "--anything")
-    assert answer.status == 2
-    assert answer.err == f"meshlab {command}: is not there yet; it comes with a later version\n"
-    assert f"    {command}" not in meshlab("--help").out
-
-
 @pytest.mark.parametrize("words", [[], ["frobnicate"], ["run"], ["compare", "one"], ["runs", "export", "x"]])
 def test_bad_usage_ends_with_2(meshlab: Meshlab, words: list[str]) -> None:
     answer = meshlab(*words)

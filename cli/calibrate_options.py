@@ -1,0 +1,12 @@
+"""What `meshlab calibrate` takes."""
+
+from __future__ import annotations
+
+import argparse
+
+Commands = argparse._SubParsersAction  # the only name that argparse has for it
+
+
+def add(commands: Commands[argparse.ArgumentParser]) -> None:
+    """The command and its options."""
+    commands.add_parser("calibrate", help="measure this machine and these servers, so that the model predicts them")

@@ -1,0 +1,12 @@
+"""What `meshlab fit` takes."""
+
+from __future__ import annotations
+
+import argparse
+
+Commands = argparse._SubParsersAction  # the only name that argparse has for it
+
+
+def add(commands: Commands[argparse.ArgumentParser]) -> None:
+    """The command and its options."""
+    commands.add_parser("fit", help="make a scenario of what a real queue has recorded")

@@ -1,0 +1,12 @@
+"""What `meshlab sweep` takes."""
+
+from __future__ import annotations
+
+import argparse
+
+Commands = argparse._SubParsersAction  # the only name that argparse has for it
+
+
+def add(commands: Commands[argparse.ArgumentParser]) -> None:
+    """The command and its options."""
+    commands.add_parser("sweep", help="run a scenario over a grid of values, on all cores or on a cluster")
