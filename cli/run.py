@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,9 @@ from cli.engines import Asked, Ran, Watch, run
 from cli.overriding import loaded
 from cli.status import StatusFile
 from cli.stopping import EXIT_INTERRUPTED, StopFlag
-from cli.terminal import RED, painted, runs_folder, say, say_json, tell
-from cli.watching import Meter
+from cli.terminal import RED, harmless, painted, runs_folder, say, say_json, tell
+from cli.watching import Meter, both
 from lab.errors import UsageError
-from lab.progress import Progress
 from lab.scenario import Scenario
 
 EXIT_CHECK_FAILED = 3
@@ -43,12 +41,13 @@ def _run(options: argparse.Namespace, folder: Path, status: StatusFile) -> int:
         raise UsageError("--until: is for the model alone, since nobody knows how long it takes; leave --engine out")
     scenario = loaded(options.scenario, options.set, options.seed)
     _make(folder)
+    _warn_of_the_profile(engines, scenario)
     with StopFlag() as stop:
         stop.before_exit = lambda: status.end(
             "cancelled", EXIT_INTERRUPTED, message="stopped at once; what ran last is lost"
         )
         meter = Meter(quiet=options.quiet)
-        watch = Watch(_both(meter, status.on_progress), status.add_record, stop)
+        watch = Watch(both(meter, status.on_progress), status.add_record, stop)
         ran = {}
         for engine in engines:
             asked = Asked(engine, scenario, folder, options.start_up, options.replications, options.until)
@@ -60,6 +59,14 @@ def _run(options: argparse.Namespace, folder: Path, status: StatusFile) -> int:
         return _conclude(options, scenario, ran, result, status, stopped=stop())
 
 
+def _warn_of_the_profile(engines: tuple[str, ...], scenario: Scenario) -> None:
+    """Say so if the model may be wrong about this machine."""
+    from lab.calibration_age import warning
+
+    if "sim" in engines and (text := warning(scenario.profile, scenario.base, beside_live="live" in engines)):
+        tell(harmless(text))
+
+
 def _make(folder: Path) -> None:
     """Make the folder of the records before the work rather than fail after it."""
     try:
@@ -68,14 +75,6 @@ def _make(folder: Path) -> None:
         raise UsageError(
             f"{folder}: records cannot be kept here ({error.strerror}); give another folder with --out"
         ) from error
-
-
-def _both(*listeners: Callable[[Progress], None]) -> Callable[[Progress], None]:
-    def told(progress: Progress) -> None:
-        for listener in listeners:
-            listener(progress)
-
-    return told
 
 
 def _result(engines: tuple[str, ...], ran: dict[str, Ran]) -> dict[str, Any]:

@@ -82,3 +82,13 @@ def line(progress: Progress) -> str:
     if progress.note:
         parts.append(progress.note)
     return " · ".join(parts)
+
+
+def both(*listeners: Callable[[Progress], None]) -> Callable[[Progress], None]:
+    """One listener that tells them all."""
+
+    def told(progress: Progress) -> None:
+        for listener in listeners:
+            listener(progress)
+
+    return told

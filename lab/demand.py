@@ -405,5 +405,5 @@ def machinery(scenario: Scenario) -> str | None:
 def _built_in_cost_s(name: str) -> float | None:
     """Seconds that a task costs an idle mesh under a built-in profile; None for one in which all is free."""
     found = profiles.load(name)
-    operations = (found.submit, found.fetch, found.claim, found.settle)
+    operations = (found.submit, found.push, found.fetch, found.claim, found.begin, found.settle)
     return None if found.is_free else sum(one.alone_s for one in operations)

@@ -382,3 +382,61 @@ APP_STOP_S_MAX: Final = 15.0
 """From SIGTERM on: the app ends its sessions' processes first. Then it is killed."""
 SCREENSHOT_BYTES_MAX: Final = 250_000
 """Pictures in docs/screens: a clone of the repository should stay quick (ui/screenshots.py)."""
+
+# Sweeps (lab/sweep*.py). Their rows are held in memory until the file is written, some 3 KB each.
+SWEEP_POINTS_MAX: Final = 100_000
+SWEEP_RUNS_MAX: Final = 200_000
+"""Points times replications."""
+SWEEP_CONNECT_S_MAX: Final = 10.0
+"""A scheduler answers in milliseconds; one that has not by then is not there, or no scheduler."""
+SWEEP_WITHOUT_WORKERS_S_MAX: Final = 60.0
+"""A cluster that has had no worker for so long is not restarting one: the sweep ends, and can be resumed."""
+SWEEP_ANSWER_S_MAX: Final = 10.0
+"""A row that has not come by then was on a worker that died; it is asked for again when it has been made anew."""
+SWEEP_LUGGAGE_BYTES_MAX: Final = 64 * MIB
+"""Traces and profiles that travel to each worker of a cluster with a sweep."""
+
+# The prediction test (lab/twin*.py).
+TWIN_TASKS_MAX: Final = 300_000
+"""Tasks of one scenario: the model's record and those of all repeats are held, some 300 bytes a task each."""
+TWIN_REPEATS_MAX: Final = 100
+"""More repeats of one machine say nothing new."""
+
+# The capacity planner (lab/planning*.py).
+PLAN_VALUES_MAX: Final = 60_000_000
+"""Times of tasks that a plan holds while it searches, 8 bytes each: half a gigabyte."""
+PLAN_CANDIDATES_MAX: Final = 1_000_000
+"""Meshes among which a plan may search; it runs a handful of each thousand."""
+PLAN_CONFIRM_S_MAX: Final = 600.0
+"""A live run that takes longer is no confirmation that anybody waits for: start it with `meshlab run`."""
+PLAN_CONFIRM_TASKS_MAX: Final = 100_000
+"""For the same reason, however fast they come."""
+PLAN_CONFIRM_MEMORY_SHARE_MAX: Final = 0.8
+"""Of the memory that is free: the servers, and whatever else runs here, need the rest."""
+PLAN_CONFIRM_BUSY_MAX: Final = 0.9
+"""Share of this machine's cores that a live run may need: above it one would measure the machine, not the mesh."""
+
+# Records of real queues (lab/observed*.py, lab/fitting*.py), and the shadow of a standing mesh.
+OBSERVED_BYTES_MAX: Final = TRACE_BYTES_MAX
+"""A file of records that is read: it is held in memory, as a trace is."""
+FIT_BOOTSTRAP_VALUES_MAX: Final = 2_000
+"""Up to so many values the p-value of a fit is found by simulation, in about a second; with more, any tiny misfit is
+significant, and only its size says something."""
+FIT_EMPIRICAL_VALUES_MAX: Final = 100_000
+"""Values that an empirical distribution keeps: evenly spaced quantiles of more say the same."""
+SHADOW_WINDOW_S_MIN: Final = 5.0
+SHADOW_WINDOW_S_MAX: Final = 3_600.0
+SHADOW_EVERY_S_MIN: Final = 0.2
+SHADOW_ROWS_MAX: Final = 200_000
+"""Rows of the audit log that a shadow holds (some 50,000 tasks): a busier mesh is watched over a shorter window."""
+SHADOW_QUERY_S_MAX: Final = 5.0
+"""A look that takes longer is cut: who watches must not become the load."""
+SHADOW_BACKLOG_TASKS_MAX: Final = 20_000
+"""Tasks that were waiting when the window begins and have not moved since; of more, the oldest count."""
+
+LOOP_FILL_BYTES_MAX: Final = 4 * MIB
+"""A task's memory is filled on its worker's event loop up to this size; more takes milliseconds, and a thread."""
+
+# The page What-if (ui/whatif_*.py).
+WHATIF_TASKS_MAX: Final = 30_000
+"""Tasks of all runs of one side that the page asks the model for while a reader waits: well under a second."""

@@ -9,10 +9,9 @@ import mmap
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+from lab.limits import LOOP_FILL_BYTES_MAX
 from lab.workload import Plan
 
-BIG_BLOCK_BYTES = 4 * 1024 * 1024
-"""Filling more than this takes over a millisecond: not on the event loop."""
 BURN_SLICE = 2_000
 """Turns of the busy loop between two looks at the processor's clock: about a tenth of a millisecond."""
 
@@ -44,12 +43,13 @@ async def _hold(size: int, pool: ThreadPoolExecutor) -> mmap.mmap | None:
     """
     if size == 0:
         return None
-    if size > BIG_BLOCK_BYTES:
-        return await asyncio.get_running_loop().run_in_executor(pool, _touched, size)
-    return _touched(size)
+    if size > LOOP_FILL_BYTES_MAX:
+        return await asyncio.get_running_loop().run_in_executor(pool, touched, size)
+    return touched(size)
 
 
-def _touched(size: int) -> mmap.mmap:
+def touched(size: int) -> mmap.mmap:
+    """A block of so many bytes, every page of it written to."""
     block = mmap.mmap(-1, size)
     for start in range(0, size, mmap.PAGESIZE):
         block[start] = 1

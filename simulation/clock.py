@@ -102,14 +102,14 @@ class Clock(simpy.Environment):
         else:
             self.put(Call(function, args), moment_s)  # not now + (moment − now), which may be another moment
 
-    def every(self, period_s: float, function: Callable[[], None]) -> None:
-        """Call `function()` now and then every `period_s` seconds for as long as the run lasts."""
+    def every(self, period_s: float, function: Callable[[], None], first_after_s: float = 0.0) -> None:
+        """Call `function()` now, or after so long, and then every `period_s` seconds for as long as the run lasts."""
 
         def beat() -> None:
             function()
             self.put(Tick(beat, ()), self.now + period_s)
 
-        self.put(Tick(beat, ()), self.now)
+        self.put(Tick(beat, ()), self.now + first_after_s)
 
     def feed(self, first_s: float, function: Callable[[], float]) -> None:
         """Call `function()` at `first_s`; each call returns the moment of the next one, or NEVER.

@@ -15,6 +15,7 @@ from lab.limits import PROGRESS_S
 from lab.moves import Moves
 from lab.outcome import judge
 from lab.patience import patience_s
+from lab.profile import Profile
 from lab.progress import OnProgress, Progress, Stop, ignore, never, noting
 from lab.record import EventRow, Record
 from lab.scenario import Scenario
@@ -42,22 +43,24 @@ def simulate(
     stop: Stop = never,
     extend: Callable[[Model], object] | None = None,
     until_s: float = math.inf,
+    profile: Profile | None = None,
 ) -> Record:
     """The record of `scenario` in the model. The same scenario and seed give the same record in any process.
 
     `on_progress` is called a few times a second; when `stop` returns True the run ends early and its record says so.
     What has not ended at `until_s` (seconds of the run) stays as it is, and the record says that it was interrupted.
+    `profile` takes the place of the one that the scenario names.
     `extend` gets the model before anything has happened, and may add SimPy processes of its own (docs/EXTENDING.md).
     """
     started_at, started = records.now(), time.perf_counter()
-    model = Model(Plan(scenario))
+    model = Model(Plan(scenario), profile)
     if extend is not None:
         extend(model)
     interrupted = model.run(on_progress, stop, until_s)
     facts = {
         "interrupted": interrupted,
         "stalled": model.stalled,
-        "profile": model.profile.model_dump(),
+        "profile": model.profile.model_dump(mode="json"),
         "order_slack_s": round(model.fleet.claim_lag_s, 6),
         "utilisation": model.machinery.utilisation(model.clock.now),
     }
@@ -84,19 +87,20 @@ class Model:
     run and while `clock.run(until=…)` has stopped it.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, profile: Profile | None = None) -> None:
         rules = plan.scenario.rules
         self.plan = plan
-        self.profile = profiles.load(plan.scenario.profile, plan.scenario.base)
+        self.profile = profile or profiles.load(plan.scenario.profile, plan.scenario.base)
         self.clock = Clock()
         self.store = Store(self.clock, plan.count, rules.retry)
         self.queues = Queues(self.clock, rules.priority, plan.queue, self.store.since_s)
-        self.machinery = Machinery(self.clock, self.profile)
+        self.machinery = Machinery(self.clock, self.profile, plan.scenario.seed)
         self.fleet = Fleet(self.clock, plan, self.profile, self.machinery, self.store, self.queues)
         self.producer = Producer(self.clock, plan, self.profile, self.machinery, self.store, self.fleet)
         self.leases = Leases(self.clock, plan, self.store, self.queues, self.fleet)
         self.faults = Faults(self.clock, plan, self.store, self.queues, self.fleet, self.leases, self.producer)
-        self.health = Health(self.clock, plan, self.store, self.queues, self.fleet, self.producer)
+        heart = self.machinery.beat, self.profile.report_lead_s, self.profile.look_s
+        self.health = Health(self.clock, plan, self.store, self.queues, self.fleet, self.producer, *heart)
         self.faults.turn = Knobs(plan, self.store, self.fleet, self.health, self.faults).turn
         if express.is_clear(plan, self.profile):
             lane = (self.clock, plan, self.store, self.queues, self.fleet, self.producer)

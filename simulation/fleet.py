@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
+from math import floor
+from typing import Final
 
-from lab.limits import ATTEMPTS_MAX
+from lab.limits import ATTEMPTS_MAX, LOOP_FILL_BYTES_MAX, MIB
 from lab.profile import Profile
 from lab.rules import retry
 from lab.rules.tasks import State
@@ -22,6 +25,9 @@ from simulation.post import Post
 from simulation.queues import Queues
 from simulation.slots import FREE, Claim, Slot, Worker
 from simulation.store import Store
+
+GOLDEN: Final = 0.6180339887498949
+"""Multiples of it are spread evenly between whole numbers: no two processes count their ticks from the same moment."""
 
 
 class Fleet:
@@ -51,14 +57,22 @@ class Fleet:
         self._plain = plan.plain and not self.deadlines.in_vain
         self.planned: list[tuple[Column, bytes] | None] = [None] * (ATTEMPTS_MAX + 2)
         self._holds_memory = any(role.memory_mib for role in roles) or profile.memory.garbage_per_task_mib > 0
-        self._burns = any(role.cpu_share for role in roles)
+        touches = self._holds_memory and profile.memory.touch_s_per_mib > 0
+        self._burns = touches or any(role.cpu_share for role in roles)
         self._returning: Line[tuple[int, int]] | None = machinery.line(
-            machinery.reaper, [profile.due], self._return_all
+            machinery.reaper, [profile.due], self._return_all, "due"
+        )
+        self._pushing: Line[tuple[int, bool]] | None = machinery.line(
+            machinery.reaper, [profile.push], self._put_all, "push"
         )
         self._on_claimed: list[Callable[[Slot], None]] = []
         self._heeds_claims = self._holds_memory or self._burns
         self.idle: deque[Slot] = deque()
         self._dispatching = False
+        self._unheard = False
+        """Whether a batch is being written of which its worker does not know yet."""
+        self._tick_s = profile.timer_tick_s
+        self._timers_err = bool(profile.timer_tick_s or profile.timer_late_s)
         self._takers: dict[Line[Slot], list[Slot]] = {}
         """By intake: the slots that `dispatch` has just given a task."""
         self._coming = set[int]()
@@ -85,8 +99,12 @@ class Fleet:
         worker.number = self._store.enlist(worker.name)
         worker.retry_tokens = retry.budget_start(self._rules.retry)
         loop, profile = self._machinery.new_worker_loop(), self._profile
-        worker.intake = self._machinery.line(loop, [profile.fetch, profile.claim], self._claim_all)
-        worker.settling = self._machinery.line(loop, [profile.settle], self._settle_all)
+        worker.loop, name = loop, worker.name
+        worker.timer = self._machinery.late(f"{name}/timer", profile.timer_late_s)
+        taking, claimed = [profile.fetch, profile.claim, profile.begin], {2: self._claim_all}
+        worker.intake = self._machinery.line(loop, taking, self._begin_all, f"{name}/intake", claimed)
+        steps, marks = [profile.settle, profile.reply], {1: self._settle_all}
+        worker.settling = self._machinery.line(loop, steps, self._hear_all, f"{name}/settle", marks)
         self._store.note("worker_started", worker.name)
         return worker
 
@@ -148,6 +166,7 @@ class Fleet:
         worker.alive = False
         worker.review()
         worker.busy, worker.cpu = 0, 0.0
+        worker.loop.crowd.end()
         self._store.note("worker_left", worker.name, detail=how)
         return orphans
 
@@ -159,7 +178,8 @@ class Fleet:
     def offer_slots(self, worker: Worker) -> None:
         """Offer all free slots of a worker that may take tasks (again)."""
         in_line = {id(slot) for slot in self.idle}
-        self.idle.extend(slot for slot in worker.slots if slot.task == FREE and id(slot) not in in_line)
+        free = (slot for slot in worker.slots if slot.task == FREE and not slot.held_back)
+        self.idle.extend(slot for slot in free if id(slot) not in in_line)
         self.dispatch()
 
     # -- into the queue --
@@ -206,34 +226,94 @@ class Fleet:
             intake.add(slots)
 
     def _claim_all(self, slots: list[Slot]) -> None:
+        """A batch is RUNNING by the log; its worker has not heard of it yet."""
+        self._unheard = True
         for slot in slots:
             self._claim(slot)
+        self._unheard = False
+
+    def _begin_all(self, slots: list[Slot]) -> None:
+        """The worker hears of what it has claimed. What it did not win has left its slot free."""
+        for slot in slots:
+            if slot.held_back:
+                slot.held_back = False
+                self._begin(slot)
+        if self.idle and self._queues.ready:
+            self.dispatch()
 
     def _claim(self, slot: Slot) -> None:
         """PENDING → RUNNING in the store, if the task is still to be had; then the work begins."""
         worker, store = slot.worker, self._store
         if (worker.hindered or store.up_at_s) and self._must_wait(self._claim, slot):
             return
-        task, now_s = slot.task, self._clock.now
-        standing = store.move(task, CLAIMED, worker.number).to
+        now_s = self._clock.now
+        standing = store.move(slot.task, CLAIMED, worker.number).to
         if standing is None:
-            self.free(slot)
+            self._lose(slot)
             return
         if worker.intake is not None:
             self.claim_lag_s = max(self.claim_lag_s, now_s - slot.claimed_at_s)
         slot.standing, slot.token, slot.claimed_at_s, slot.sleeps_until_s = standing, standing.token, now_s, 0.0
+        if self._unheard:
+            slot.held_back = True
+        else:
+            self._begin(slot)
+
+    def _lose(self, slot: Slot) -> None:
+        """Somebody else has the task, or it was cancelled: nothing was committed that anybody would have to hear of."""
+        unheard, self._unheard = self._unheard, False
+        self.free(slot)
+        self._unheard = unheard
+
+    def _begin(self, slot: Slot) -> None:
+        """The work begins."""
+        worker = slot.worker
+        if worker.hindered and self._must_wait(self._begin, slot, needs_store=False):
+            return
+        task, now_s, standing = slot.task, self._clock.now, slot.standing
+        assert standing is not None, "only what has been claimed begins"
         if self._plain:
             work_s, fails = self.planned[standing.attempt] or self.look_up(standing.attempt)
             slot.failed = fails[task] == 1
             ends_s = now_s + work_s[task]
         else:
-            ends_s = now_s + self._begin(slot, standing.attempt)
+            ends_s = now_s + self._drawn_s(slot, standing.attempt)
+        if self._timers_err and ends_s > now_s:
+            ends_s = self._rings_at(worker, now_s, ends_s - now_s)
         slot.callbacks = self.when_done
-        self._clock.put(slot, ends_s)
+        computes_s = self._computes_s(slot, ends_s - now_s) if self._burns else 0.0
+        if computes_s > 0.0:
+            worker.loop.crowd.add(computes_s, partial(self._computed, slot, ends_s))
+        else:
+            self._clock.put(slot, ends_s)
         if self._heeds_claims:
             self._started(slot)
 
-    def _begin(self, slot: Slot, attempt: int) -> float:
+    def _rings_at(self, worker: Worker, now_s: float, work_s: float) -> float:
+        """When a timer rings: its process's clock counts whole ticks, if any, when it is set as when it rings. So what
+        ends in one tick ends together.
+        """
+        if not self._tick_s:
+            return now_s + work_s + (worker.timer.draw() if worker.timer is not None else 0.0)
+        phase_s = (worker.number * GOLDEN % 1.0) * self._tick_s
+        ticks = floor((now_s - phase_s) / self._tick_s) + round(work_s / self._tick_s)
+        late_s = worker.timer.of(ticks) if worker.timer is not None else 0.0
+        return max(now_s, phase_s + ticks * self._tick_s + late_s)
+
+    def _computes_s(self, slot: Slot, work_s: float) -> float:
+        """Processor time of the attempt, all before its waiting: filling its memory, and the share of its role."""
+        held_bytes = self._plan.memory_bytes[slot.task]
+        filling_s = held_bytes / MIB * self._profile.memory.touch_s_per_mib
+        if held_bytes <= LOOP_FILL_BYTES_MAX:
+            slot.worker.loop.book(filling_s)
+            filling_s = 0.0
+        return work_s * self._plan.cpu_share(slot.task) + filling_s
+
+    def _computed(self, slot: Slot, ends_s: float) -> None:
+        """An attempt has had its share of the processor: it ends when its time has passed, or now if that is over."""
+        self._clock.put(slot, max(ends_s, self._clock.now))
+
+    def _drawn_s(self, slot: Slot, attempt: int) -> float:
         """What comes of this attempt where more than the plan's columns has a say. Returns how long (s) it works."""
         outcome = self._plan.outcome(slot.task, attempt, self._clock.now, slot.worker.index)
         slot.failed = outcome.failed or self.deadlines.missed(slot.task, attempt)
@@ -259,7 +339,9 @@ class Fleet:
         if worker.hindered and self._must_wait(self.work_done, slot, needs_store=False):
             return
         if self._holds_memory:
-            worker.memory.let_go(self._plan.memory_bytes[slot.task])
+            held_bytes = self._plan.memory_bytes[slot.task]
+            worker.memory.let_go(held_bytes)
+            worker.loop.book(held_bytes / MIB * self._profile.memory.drop_s_per_mib)
         if self._burns:
             worker.cpu -= self._plan.cpu_share(slot.task)
         if self.post is not None and self.post.holds_back(slot):
@@ -270,12 +352,21 @@ class Fleet:
             worker.settling.add((slot,))
 
     def _settle_all(self, slots: list[Slot]) -> None:
-        """The verdicts of a batch; only then are its slots given new tasks, which are claimed as one batch again."""
-        self._dispatching = True
+        """The verdicts of a batch. Their slots are free, but nobody has heard of it yet."""
+        self._unheard = True
         for slot in slots:
             self._settle(slot)
-        self._dispatching = False
-        self.dispatch()
+        self._unheard = False
+
+    def _hear_all(self, slots: list[Slot]) -> None:
+        """The worker hears of the commit: the slots are given new tasks, which are claimed as one batch again."""
+        for slot in slots:
+            if slot.held_back:
+                slot.held_back = False
+                if slot.worker.open:
+                    self.idle.append(slot)
+        if self._queues.ready:
+            self.dispatch()
 
     def _settle(self, slot: Slot) -> None:
         """The verdict; a retry waits in its slot or in the schedule, as the rule says."""
@@ -373,7 +464,15 @@ class Fleet:
         facts = store.standings[task].facts
         if facts is not None and facts.token == token and facts.state is State.RETRY_WAIT:
             store.wait(task, DUE)
-            self.enqueue(task, front=self._front)
+            if self._pushing is None:
+                self.enqueue(task, front=self._front)
+            else:
+                self._pushing.add([(task, self._front)])
+
+    def _put_all(self, tasks: list[tuple[int, bool]]) -> None:
+        """Pending tasks that have been told to Redis."""
+        for task, front in tasks:
+            self.enqueue(task, front=front)
 
     # -- the slot is free again --
 
@@ -382,11 +481,13 @@ class Fleet:
         worker = slot.worker
         slot.task, slot.standing = FREE, None
         worker.busy -= 1
-        if worker.open:
+        if self._unheard:
+            slot.held_back = True
+        elif worker.open:
             self.idle.append(slot)
             if self._queues.ready:
                 self.dispatch()
-        elif worker.leaving and not worker.busy and worker.alive:
+        if worker.leaving and not worker.busy and worker.alive:
             self.depart(worker)
 
     def resume(self, worker: Worker) -> None:

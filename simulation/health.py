@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from lab.rules import health
 from lab.rules.health import HealthRules
 from lab.workload import Plan
@@ -18,13 +20,26 @@ class Health:
     """Every worker that can report does so every `report_s`; gates and admission follow."""
 
     def __init__(
-        self, clock: Clock, plan: Plan, store: Store, queues: Queues, fleet: Fleet, producer: Producer
+        self,
+        clock: Clock,
+        plan: Plan,
+        store: Store,
+        queues: Queues,
+        fleet: Fleet,
+        producer: Producer,
+        beat: Callable[[], None] = lambda: None,
+        lead_s: float = 0.0,
+        look_s: float = 0.0,
     ) -> None:
         self.samples = Samples()
         self._clock, self._store, self._queues = clock, store, queues
-        self._fleet, self._producer = fleet, producer
+        self._fleet, self._producer, self._beat = fleet, producer, beat
         self._rules = plan.scenario.rules.health
-        clock.every(self._rules.report_s, self._report)
+        self._looks = look_s > 0
+        if self._looks:
+            clock.every(look_s, self._look, look_s)
+        # Workers have reported for the first time a moment before the run starts, and go on from there.
+        clock.every(self._rules.report_s, self._report, -lead_s % self._rules.report_s)
 
     def turn(self, rules: HealthRules) -> None:
         """From now on reports are judged by other rules."""
@@ -35,6 +50,7 @@ class Health:
         for worker in self._fleet.workers:
             if not worker.hindered:
                 worker.reported_at_s = self._clock.now
+                self._beat()
                 rss_bytes = worker.memory.rss_bytes
                 self._review_gate(worker, rss_bytes)
                 if kept:
@@ -43,6 +59,11 @@ class Health:
         if kept:
             counts = (self._fleet.active, *self._queues.depths(), self._store.retrying, self._producer.holding)
             self.samples.of_queues(self._clock.now, *counts)
+        if not self._looks:
+            self._look()
+
+    def _look(self) -> None:
+        """The producer hears how the fleet is."""
         self._producer.review(self._closed_workers())
 
     def _review_gate(self, worker: Worker, rss_bytes: float) -> None:

@@ -8,13 +8,18 @@ and a line without stages is not built: with an ideal profile none of this runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from heapq import heapreplace
-from typing import Generic, NamedTuple, TypeVar
+from types import MappingProxyType
+from typing import Final, Generic, NamedTuple, TypeVar
 
+import numpy as np
+
+from lab import draws
 from lab.limits import LIVE_BATCH_TASKS_MAX
 from lab.profile import Cost, Profile
 from simulation.clock import Clock, Planned
+from simulation.computing import Computing, Crowd
 
 Item = TypeVar("Item")
 
@@ -25,45 +30,132 @@ class Server:
     How long a piece of work takes is known when it comes, so its end can be told at once and nothing need queue.
     """
 
-    def __init__(self, clock: Clock, servers: int = 1) -> None:
+    def __init__(self, clock: Clock, servers: int = 1, aside: float = 0.0) -> None:
+        """`aside`: work that each piece brings along, as a share of it, and nobody waits for."""
         self.busy_s = 0.0
         """Work done so far and booked, over all servers."""
         self.servers = servers
+        self._whole = 1.0 + aside
         self._clock = clock
         self._free_at_s = [0.0] * servers
 
-    def book(self, work_s: float) -> float:
-        """Queue a piece of work. Returns the moment of its end."""
+    def book(self, work_s: float, wakes: float = 0.0) -> float:
+        """Queue a piece of work. Returns the moment of its end. How often somebody must wake for it is a `Loop`'s."""
         begins_s, now_s = self._free_at_s[0], self._clock.now
         if begins_s < now_s:
             begins_s = now_s
-        heapreplace(self._free_at_s, begins_s + work_s)
-        self.busy_s += work_s
+        heapreplace(self._free_at_s, begins_s + work_s * self._whole)
+        self.busy_s += work_s * self._whole
         return begins_s + work_s
+
+
+class Loop(Server):
+    """The event loop of one process: one thing at a time, and only while it has a core.
+
+    Threads of its process that compute keep it waiting: it must get the interpreter back from them.
+    """
+
+    def __init__(self, clock: Clock, cores: Server | None, crowd: Crowd, switch_s: float) -> None:
+        super().__init__(clock)
+        self.crowd = crowd
+        """The threads that compute in the same process."""
+        self._cores, self._switch_s = cores, switch_s
+
+    def book(self, work_s: float, wakes: float = 0.0) -> float:
+        """Queue a piece of work for which the loop must wake so often. Returns the moment of its end."""
+        now_s, begins_s = self._clock.now, self._free_at_s[0]
+        if begins_s < now_s:
+            begins_s = now_s
+        if wakes and self.crowd.busy:
+            begins_s += self.crowd.keeps_waiting_s(wakes * self._switch_s)
+        ends_s = begins_s + work_s
+        if self._cores is not None:  # booked from now on: what begins later must not keep a core idle until then
+            ends_s = max(ends_s, self._cores.book(work_s))
+        self._free_at_s[0] = ends_s
+        self.busy_s += work_s
+        return ends_s
+
+
+class Ease:
+    """How much of a wait is left when the cores are at work: a machine that is awake need not be woken at each step."""
+
+    WINDOW_S: Final = 0.05
+
+    def __init__(self, clock: Clock, cores: Server | None, awake_share: float) -> None:
+        self._clock, self._cores, self._awake_share = clock, cores, awake_share
+        self._from_s = self._busy_s = 0.0
+        self._factor = 1.0
+
+    @property
+    def factor(self) -> float:
+        """1 on idle cores, less the more they worked in the last window."""
+        cores, now_s = self._cores, self._clock.now
+        if cores is not None and self._awake_share and now_s - self._from_s >= self.WINDOW_S:
+            worked = (cores.busy_s - self._busy_s) / (cores.servers * (now_s - self._from_s))
+            self._factor = 1.0 - self._awake_share * min(1.0, worked)
+            self._from_s, self._busy_s = now_s, cores.busy_s
+        return self._factor
+
+
+class Late:
+    """What a step waits more or less from one time to the next: the disk, a timer, the scheduler of the system."""
+
+    DRAWN_AT_A_TIME: Final = 512
+
+    def __init__(self, key: int, quantiles_s: Sequence[float], ease: Ease) -> None:
+        self._key, self._quantiles_s, self._ease = key, quantiles_s, ease
+        self._drawn: list[float] = []
+        self._blocks = 0
+
+    def draw(self) -> float:
+        """Seconds. The n-th roll of a key is always the same."""
+        if not self._drawn:
+            first = self._blocks * self.DRAWN_AT_A_TIME
+            rolls = draws.uniforms(self._key, self.DRAWN_AT_A_TIME, first)
+            self._drawn = np.asarray(self._quantiles_s)[(rolls * len(self._quantiles_s)).astype(int)].tolist()
+            self._blocks += 1
+        return self._drawn.pop() * self._ease.factor
+
+    def of(self, number: int) -> float:
+        """The draw with a number of its own."""
+        roll = draws.uniform(self._key, number)
+        return self._quantiles_s[int(roll * len(self._quantiles_s))] * self._ease.factor
 
 
 class Stage(NamedTuple):
     """A part of an operation: the server that it occupies (None: none), for how long per batch and per task, and how
-    long it then waits while nobody is busy with it.
+    long it then waits while nobody is busy with it. `wakes` is how often the loop must wake for it.
     """
 
     server: Server | None
     batch_s: float
     task_s: float
     wait_s: float = 0.0
+    wakes: float = 0.0
+    late: Late | None = None
+    woken: Late | None = None
+    """How late it is if the line was idle: who has been at work need not be woken."""
 
 
 class Line(Planned, Generic[Item]):
     """One operation of one process. It is itself the event that ends the present stage of the batch under way."""
 
-    __slots__ = ("_batch", "_clock", "_done", "_reached", "_stages", "_waiting")
+    __slots__ = ("_batch", "_clock", "_done", "_marks", "_reached", "_stages", "_waiting", "_was_idle")
 
-    def __init__(self, clock: Clock, stages: Sequence[Stage], done: Callable[[list[Item]], None]) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        stages: Sequence[Stage],
+        done: Callable[[list[Item]], None],
+        marks: Mapping[int, Callable[[list[Item]], None]],
+    ) -> None:
+        """`marks`: by number of stages passed, what happens to a batch on its way."""
         super().__init__()
-        self._clock, self._stages, self._done = clock, stages, done
+        self._clock, self._stages, self._done, self._marks = clock, stages, done, marks
         self._waiting: list[Item] = []
         self._batch: list[Item] = []
         self._reached = 0
+        self._was_idle = True
 
     def add(self, items: Iterable[Item]) -> None:
         """These want to go through: at once if nothing is under way, else with the next batch.
@@ -73,6 +165,7 @@ class Line(Planned, Generic[Item]):
         under_way = bool(self._batch or self._waiting)
         self._waiting.extend(items)
         if not under_way:
+            self._was_idle = True
             self.callbacks = _BEGIN
             self._clock.put(self, self._clock.now)
 
@@ -85,14 +178,22 @@ class Line(Planned, Generic[Item]):
 
     def _pass(self) -> None:
         """Into the next stage; after the last one the batch is done."""
+        if self._reached in self._marks:
+            self._marks[self._reached](self._batch)
         if self._reached == len(self._stages):
             through = self._batch
+            self._was_idle = False
             self._begin()  # who has waited goes before what these do next
             self._done(through)
             return
-        server, batch_s, task_s, wait_s = self._stages[self._reached]
+        server, batch_s, task_s, wait_s, wakes, late, woken = self._stages[self._reached]
         self._reached += 1
-        served_s = server.book(batch_s + task_s * len(self._batch)) if server is not None else self._clock.now
+        work_s = batch_s + task_s * len(self._batch)
+        served_s = self._clock.now if server is None else server.book(work_s, wakes)
+        if late is not None:
+            wait_s += late.draw()
+        if woken is not None and self._was_idle:
+            wait_s += woken.draw()
         self.callbacks = _PASS
         self._clock.put(self, served_s + wait_s)
 
@@ -103,35 +204,69 @@ _BEGIN, _PASS = (Line._begin,), (Line._pass,)
 class Machinery:
     """The servers that processes share, and the lines that each process has of its own."""
 
-    def __init__(self, clock: Clock, profile: Profile) -> None:
-        self.database = Server(clock, profile.database_servers)
-        self.producer, self.reaper = Server(clock), Server(clock)
-        self.worker_loops: list[Server] = []
-        self._clock, self._profile = clock, profile
+    def __init__(self, clock: Clock, profile: Profile, seed: int = 0) -> None:
+        self.cores = Server(clock, profile.cores, profile.aside_share) if profile.cores else None
+        self.database = self.cores or Server(clock, profile.database_servers)
+        """Its processes run on the cores that all others run on, where a profile knows how many there are."""
+        self.computing = Computing(clock, profile.cores)
+        self._clock, self._profile, self._seed = clock, profile, seed
+        self._ease = Ease(clock, self.cores, profile.awake_share)
+        self.producer, self.reaper = self._loop(), self._loop()
+        self.worker_loops: list[Loop] = []
 
-    def new_worker_loop(self) -> Server:
+    def new_worker_loop(self) -> Loop:
         """The event loop of one more worker process."""
-        self.worker_loops.append(Server(self._clock))
+        self.worker_loops.append(self._loop())
         return self.worker_loops[-1]
 
-    def line(self, loop: Server, costs: Iterable[Cost], done: Callable[[list[Item]], None]) -> Line[Item] | None:
-        """A line for an operation of the process with this event loop; None if it costs nothing."""
-        stages = [stage for cost in costs for stage in self._stages(loop, cost)]
-        return Line(self._clock, stages, done) if stages else None
+    def _loop(self) -> Loop:
+        return Loop(self._clock, self.cores, self.computing.crowd(), self._profile.switch_s)
+
+    def line(
+        self,
+        loop: Server,
+        costs: Sequence[Cost],
+        done: Callable[[list[Item]], None],
+        name: str = "",
+        marks: Mapping[int, Callable[[list[Item]], None]] = MappingProxyType({}),
+    ) -> Line[Item] | None:
+        """A line for an operation of the process with this event loop; None if it costs nothing. Its `name` is the key
+        of its draws; `marks` says what happens to a batch after so many of the costs.
+        """
+        stages: list[Stage] = []
+        passed = dict[int, Callable[[list[Item]], None]]()
+        for number, cost in enumerate(costs):
+            stages += self._stages(loop, cost, f"{name}/{number}")
+            if number + 1 in marks:
+                passed[len(stages)] = marks[number + 1]
+        return Line(self._clock, stages, done, passed) if stages else None
+
+    def late(self, name: str, quantiles_s: Sequence[float]) -> Late | None:
+        """Draws of how late something is, by the key of that name; None if it never is."""
+        key = draws.stream(self._seed, f"machinery/{name}")
+        return Late(key, quantiles_s, self._ease) if len(quantiles_s) else None
+
+    def beat(self) -> None:
+        """A worker has reported its health."""
+        if self.cores is not None and self._profile.heartbeat_s:
+            self.cores.book(self._profile.heartbeat_s)
 
     def utilisation(self, end_s: float) -> dict[str, float]:
         """The share of the run for which each server was busy: what is near 1 is where the backend tops out."""
-        servers = {"producer": [self.producer], "reaper": [self.reaper], "database": [self.database]}
+        database = {"cores": [self.cores]} if self.cores is not None else {"database": [self.database]}
+        servers: dict[str, Sequence[Server]] = {"producer": [self.producer], "reaper": [self.reaper], **database}
         named = servers | {"worker_loop_max": self.worker_loops}
         return {
             name: round(max((one.busy_s / (end_s * one.servers) for one in group), default=0.0), 6)
             for name, group in named.items()
         } if end_s > 0 else {}  # fmt: skip
 
-    def _stages(self, loop: Server, cost: Cost) -> Iterable[Stage]:
+    def _stages(self, loop: Server, cost: Cost, name: str) -> Iterable[Stage]:
+        late, woken = self.late(name, cost.late_s), self.late(f"{name}/woken", cost.woken_late_s)
         if cost.loop_s or cost.loop_task_s:
-            yield Stage(loop, cost.loop_s, cost.loop_task_s)
+            yield Stage(loop, cost.loop_s, cost.loop_task_s, wakes=cost.wakes, woken=woken)
+            woken = None
         if cost.database_s or cost.database_task_s:
-            yield Stage(self.database, cost.database_s, cost.database_task_s, cost.wait_s)
-        elif cost.wait_s:
-            yield Stage(None, 0.0, 0.0, cost.wait_s)
+            yield Stage(self.database, cost.database_s, cost.database_task_s, cost.wait_s, late=late, woken=woken)
+        elif cost.wait_s or late or woken:
+            yield Stage(None, 0.0, 0.0, cost.wait_s, late=late, woken=woken)

@@ -38,8 +38,12 @@ class Producer:
         self._closed_workers = 0
         self._was_open = True
         self._counts_pending = self._rules.admission.max_pending is not None
-        self._submitting: Line[int] | None = machinery.line(machinery.producer, [profile.submit], self._submit)
-        if self._counts_pending:
+        loop = machinery.producer
+        steps = [profile.submit, profile.push]
+        self._submitting: Line[int] | None = machinery.line(loop, steps, self._push, "submit", {1: self._commit})
+        self._looks = profile.look_s > 0
+        self._pending_seen = 0
+        if self._counts_pending and not self._looks:
             fleet.tell_of_claims(lambda _: self._room_made())
             fleet.deadlines.on_left = self._room_made
         clock.feed(self._arrival_s[0], self.arrive)
@@ -55,8 +59,8 @@ class Producer:
         return len(self._held)
 
     def review(self, closed_workers: int) -> None:
-        """Look at the gates anew, and let held tasks in if admission is open."""
-        self._closed_workers = closed_workers
+        """Look at the gates and the queues anew, and let held tasks in if admission is open."""
+        self._closed_workers, self._pending_seen = closed_workers, self._store.pending
         self._ask_again()
 
     # -- arrivals --
@@ -93,7 +97,7 @@ class Producer:
         return answer is Answer.ADMIT
 
     def _is_open(self) -> bool:
-        pending = self._store.pending + self._coming_in if self._counts_pending else 0
+        pending = self._pending() if self._counts_pending else 0
         workers = self._fleet.places
         rules = self._rules
         is_open = admission.is_open(self._closed_workers, workers, pending, rules.health, rules.admission)
@@ -101,6 +105,10 @@ class Producer:
             self._store.note("admission_opened" if is_open else "admission_closed")
             self._was_open = is_open
         return is_open
+
+    def _pending(self) -> int:
+        """Tasks that wait, as far as the producer knows: what it saw when it looked last, and what it let in since."""
+        return (self._pending_seen if self._looks else self._store.pending) + self._coming_in
 
     def _ask_again(self) -> None:
         """Let held tasks in for as long as admission is open."""
@@ -116,23 +124,35 @@ class Producer:
         if not tasks:
             self.look_for_the_end()
         elif self._submitting is None:
-            self._submit(tasks)
+            self._commit(tasks)
+            self._push(tasks)
         else:
             self._submitting.add(tasks)
 
-    def _submit(self, tasks: Sequence[int]) -> None:
-        """PENDING in the store, then into the queues."""
+    def _commit(self, tasks: Sequence[int]) -> None:
+        """PENDING in the store."""
         store = self._store
         if store.up_at_s and store.down:
-            self._clock.at(store.up_at_s, self._submit, tasks)
-            return
+            return  # `_push` comes back to it when the store does
         for task in tasks:
             store.wait(task, SUBMITTED)
         self._coming_in -= len(tasks)
+        self._pending_seen += len(tasks)
         self.look_for_the_end()
+
+    def _push(self, tasks: Sequence[int]) -> None:
+        """Into the queues what is PENDING."""
+        if self._store.standings[tasks[0]].facts is None:
+            self._clock.at(self._store.up_at_s, self._bring_in_late, tasks)
+            return
         self._fleet.enqueue_all(tasks)
         if self._held:
             self._ask_again()
+
+    def _bring_in_late(self, tasks: Sequence[int]) -> None:
+        """The store was away when these came."""
+        self._commit(tasks)
+        self._push(tasks)
 
     def look_for_the_end(self) -> None:
         """When no more tasks will come in or come back, the run is over as soon as all that did have ended."""

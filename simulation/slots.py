@@ -12,7 +12,7 @@ from simulation.automaton import Standing
 from simulation.clock import Planned
 
 if TYPE_CHECKING:
-    from simulation.machinery import Line
+    from simulation.machinery import Late, Line, Loop
     from simulation.memory import Memory
 
 FREE = -1
@@ -37,7 +37,8 @@ class Slot(Planned):
     """
 
     __slots__ = (
-        "claimed_at_s", "ended_s", "failed", "permanent", "sleeps_until_s", "standing", "task", "token", "worker",
+        "claimed_at_s", "ended_s", "failed", "held_back", "permanent", "sleeps_until_s", "standing", "task", "token",
+        "worker",
     )  # fmt: skip
 
     def __init__(self, worker: Worker) -> None:
@@ -51,6 +52,8 @@ class Slot(Planned):
         self.ended_s = 0.0
         """When its work ended; kept only where a fault asks for it."""
         self.failed = self.permanent = False
+        self.held_back = False
+        """Whether its worker has not heard yet of what the log says: that it has a task, or that it is free."""
         self.sleeps_until_s = 0.0
         """Until when it only sleeps through a backoff (wait: in_slot); 0 while it works."""
 
@@ -81,6 +84,10 @@ class Worker:
         """When it could last do something again after it could not: its heart beats at once then."""
         self.cpu = 0.0
         self.retry_tokens = 0.0
+        self.loop: Loop
+        """Its event loop, and the threads that compute beside it."""
+        self.timer: Late | None = None
+        """How late its timers ring."""
         self.intake: Line[Slot] | None = None
         self.settling: Line[Slot] | None = None
         self.deferred: list[tuple[Callable[[Slot], None], Slot]] = []

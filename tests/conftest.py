@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ settings.register_profile("meshlab", deadline=None, print_blob=True)  # speed is
 settings.load_profile("meshlab")
 
 ROOT = Path(__file__).resolve().parent.parent
+os.environ["MESHLAB_PROFILES"] = str(ROOT / "tests" / "no-profiles")  # a calibrated machine must not change a test
 RERUNS = 3
 """Of a test with real processes, on a machine that it shares: tried again, and told in the summary as RERUN."""
 
