@@ -143,6 +143,6 @@ def _fits(found: Profile) -> Iterator[list[str]]:
     for name, figures in found.fit.items():
         errors = [figures.get(f"latency_s.{point}", {}) for point in ("p50", "p95", "p99")]
         errors.append(figures.get("throughput_per_s", {}))
-        noise = max((one.get("noise", 0.0) for one in errors), default=0.0)
+        noise = max((one["noise"] for one in errors if "noise" in one), default=None)
         told = "fitted to nothing" if name == "check" else name
         yield [told, *(percent(one.get("error")) for one in errors), percent(noise)]

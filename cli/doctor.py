@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from cli.terminal import GREEN, RED, YELLOW, mebibytes, painted, runs_folder, say, say_json, table
+from lab.errors import UsageError
 from lab.limits import MIB
 
 PYTHON_MIN = (3, 11)
@@ -42,7 +43,8 @@ class Finding:
 def command(options: argparse.Namespace) -> int:
     """Look, print, and judge."""
     servers = _servers()
-    findings = [*_machine(), *_packages(), *(_server_finding(facts) for facts in servers), _chromium()]
+    seen = (_server_finding(facts) for facts in servers)
+    findings = [*_machine(), *_packages(), *seen, _profile(servers), _chromium()]
     can = {engine: not any(one.needed_by == engine and not one.ok for one in findings) for engine in ("model", "live")}
     can["live"] = can["live"] and can["model"] and bool(servers)
     if options.json:
@@ -154,6 +156,23 @@ def _limits(limits: Any) -> str:
     if isinstance(limits, dict):
         return ", ".join(f"{name} {value}" for name, value in limits.items())
     return str(limits or "")
+
+
+def _profile(servers: list[dict[str, Any]]) -> Finding:
+    """What the model runs with where a scenario names nothing else, and whether it speaks of this machine."""
+    try:
+        from lab import profile as profiles
+        from lab.calibration_age import warning
+
+        there = {str(one["kind"]): f"{one['version']} ({one['source']})" for one in servers if not one["problem"]}
+        wrong = warning(profiles.DEFAULT, servers=there if len(there) == len(servers) else None)
+        found = wrong or f"{profiles.load(profiles.DEFAULT).measured}, {profiles.place(profiles.DEFAULT)}"
+    except (
+        ImportError,
+        UsageError,
+    ) as error:  # a package is missing, which is a finding of its own; or the file is bad
+        wrong = found = str(error)
+    return Finding("profile", found, wrong is None, mend="meshlab calibrate" if wrong else "")
 
 
 def _chromium() -> Finding:

@@ -76,7 +76,9 @@ def line(progress: Progress) -> str:
     share = f"{NAMES.get(progress.engine, progress.engine):5} {bar} {100 * progress.fraction:3.0f} %"
     if progress.note and progress.done == progress.total:
         return f"{share} · {progress.note}"
-    parts = [share, f"{progress.done:,} of {progress.total:,}", f"at {progress.now_s:,.1f} s"]
+    parts = [share, f"{progress.done:,} of {progress.total:,}"]
+    if progress.now_s > 0:  # many runs have no moment in common
+        parts.append(f"at {progress.now_s:,.1f} s")
     if progress.eta_s is not None and progress.done < progress.total:
         parts.append(f"about {lasting(progress.eta_s)} left")
     if progress.note:

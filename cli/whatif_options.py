@@ -9,4 +9,40 @@ Commands = argparse._SubParsersAction  # the only name that argparse has for it
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
     """The command and its options."""
-    commands.add_parser("whatif", help="what would happen if …: before and after, on the same tasks")
+    whatif = commands.add_parser(
+        "whatif",
+        help="what would happen if …: before and after, on the same tasks",
+        description="Put what-if cards to a scenario and compare before and after in the model, on the same tasks and "
+        "draws. Without --card: all cards, one by one.",
+    )
+    whatif.add_argument("scenario", metavar="SCENARIO", nargs="?", help="a scenario file (YAML)")
+    whatif.add_argument(
+        "--card",
+        action="append",
+        default=[],
+        metavar="KEY[:VALUE]",
+        help="what happens, as in --card provider-slow:3; repeatable: cards add up. --list shows them",
+    )
+    whatif.add_argument("--list", action="store_true", help="show the cards; with a scenario, what each would do to it")
+    whatif.add_argument(
+        "--replications",
+        type=_replications,
+        metavar="N",
+        help="pairs of runs, with seeds seed, seed+1, … (default: 10)",
+    )
+    whatif.add_argument("--live", action="store_true", help="also run before and after live, and lay them beside")
+    whatif.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="replace a value; repeatable")
+    whatif.add_argument("--seed", type=int, metavar="N", help="use this seed instead of the scenario's")
+    whatif.add_argument("--out", metavar="FILE", help="write it to FILE.html (a page with curves) or FILE.json too")
+    whatif.add_argument("--quiet", action="store_true", help="show no progress")
+    whatif.add_argument("--status", help=argparse.SUPPRESS)
+    whatif.add_argument("--json", action="store_true", help="print one JSON object on stdout and nothing else")
+
+
+def _replications(text: str) -> int:
+    from lab.limits import REPLICATIONS_MAX
+
+    number = int(text)
+    if not 1 <= number <= REPLICATIONS_MAX:
+        raise argparse.ArgumentTypeError(f"must be 1 to {REPLICATIONS_MAX:,}, found {number}")
+    return number

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -89,14 +90,16 @@ class Measured:
 
 def profile_of(measured: Measured, simulate: Simulate, name: str) -> Profile:
     """The profile that makes the model do on the probes what the machine did."""
-    profile = _with_memory(_of_timings(measured, name), measured)
+    timed = _of_timings(measured, name)
+    profile, loop_work = _with_memory(timed, measured), partial(_loop_work, timed)
     for _ in range(PASSES):  # each shifts a little what the other saw
         profile = _with_waits(profile, measured, simulate)
-        profile = _solved(profile, measured, "drain", _drain_s, _loop_work, LOOP_WORK_S_MAX, simulate)
+        profile = _solved(profile, measured, "drain", _drain_s, loop_work, LOOP_WORK_S_MAX, simulate)
         profile = _solved(profile, measured, "crowd", _drain_s, _work_aside, ASIDE_SHARE_MAX, simulate)
         profile = _solved(profile, measured, "brisk", _latency_s, _asleep, 1.0, simulate)
     profile = _with_wakes(profile, measured, simulate)
-    return profile.model_copy(update={"fit": _fit(profile, measured, simulate)})
+    found = profile.model_copy(update={"fit": _fit(profile, measured, simulate)})
+    return Profile.model_validate(found.model_dump())  # copies are not checked, and what is kept must load again
 
 
 # ---- processor time, measured directly -------------------------------------------------------------------------------
@@ -201,7 +204,8 @@ def _start_s(record: Record) -> float:
 def _report_lead_s(record: Record) -> float:
     """How long before the start the workers reported last, by the rhythm of their reports."""
     report_s = Scenario.from_data(record.info["scenario"]).rules.health.report_s
-    return float(np.median(-_reports(record)["t_s"] % report_s))
+    reports = _reports(record)
+    return float(np.median(-reports["t_s"] % report_s)) if len(reports) else 0.0
 
 
 def _heartbeat_s(record: Record) -> float:
@@ -240,13 +244,13 @@ def _solved(
     return apply(profile, low)
 
 
-def _loop_work(profile: Profile, extra_s: float) -> Profile:
+def _loop_work(timed: Profile, profile: Profile, extra_s: float) -> Profile:
     """Time that a worker's loop spends on each task outside the operations: half of it when an attempt begins, half
-    when it ends. `due` has what the operation alone costs.
+    when it ends. `timed` has what the operations alone cost.
     """
-    half, alone_s = round(extra_s / 2, 9), profile.due.loop_task_s
-    claim = profile.claim.model_copy(update={"loop_task_s": alone_s + half})
-    settle = profile.settle.model_copy(update={"loop_task_s": alone_s + half})
+    half_s = extra_s / 2
+    claim = profile.claim.model_copy(update={"loop_task_s": round(timed.claim.loop_task_s + half_s, 9)})
+    settle = profile.settle.model_copy(update={"loop_task_s": round(timed.settle.loop_task_s + half_s, 9)})
     return profile.model_copy(update={"claim": claim, "settle": settle})
 
 
@@ -349,13 +353,14 @@ def _fit(profile: Profile, measured: Measured, simulate: Simulate) -> dict[str, 
 def _off(records: Sequence[Record], model: Record) -> dict[str, Any]:
     seen = [metrics.summary(record) for record in records]
     told = metrics.summary(model)
-    found = {}
+    found: dict[str, dict[str, float]] = {}
     for path in ("throughput_per_s", "latency_s.p50", "latency_s.p95", "latency_s.p99", "rss_bytes.peak"):
         values = [float(_at(one, path) or 0.0) for one in seen]
         mean = float(np.mean(values))
         if mean > 0:
-            error = round(float(_at(told, path) or 0.0) / mean - 1, 4)
-            found[path] = {"error": error, "noise": round((max(values) - min(values)) / mean, 4)}
+            found[path] = {"error": round(float(_at(told, path) or 0.0) / mean - 1, 4)}
+            if len(values) > 1:  # of a single run nobody knows how far the next one would be off
+                found[path]["noise"] = round((max(values) - min(values)) / mean, 4)
     return found
 
 

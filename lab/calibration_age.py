@@ -54,7 +54,8 @@ def warning(
     name: str, base: Path | None = None, servers: Mapping[str, str] | None = None, *, beside_live: bool = True
 ) -> str | None:
     """One line if the model with the profile of that name may be wrong about this machine; None if nothing speaks for
-    it, or if somebody has asked by name for a profile that was never measured.
+    it, or if somebody has asked by name for one that is built in or was never
+    measured.
 
     Unless its figures stand beside those of a real backend nobody need be told that it is the one that ships. Raises
     UsageError if there is no such profile.
@@ -63,7 +64,8 @@ def warning(
     if name == profiles.DEFAULT and not calibrated:
         ships = "the model runs with the profile that ships, measured on another machine: "
         return f"{ships}`meshlab calibrate` measures this one in two minutes" if beside_live else None
-    wrong = doubts(found, servers) if calibrated or found.measured_at is not None else []
+    asked_for = name in profiles.BUILT_IN or found.measured_at is None
+    wrong = doubts(found, servers) if calibrated or not asked_for else []
     whose = "of this machine" if name == profiles.DEFAULT else repr(name)
     return f"the profile {whose} is in doubt: {wrong[0]}; run `meshlab calibrate`" if wrong else None
 

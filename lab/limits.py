@@ -391,7 +391,7 @@ SWEEP_CONNECT_S_MAX: Final = 10.0
 """A scheduler answers in milliseconds; one that has not by then is not there, or no scheduler."""
 SWEEP_WITHOUT_WORKERS_S_MAX: Final = 60.0
 """A cluster that has had no worker for so long is not restarting one: the sweep ends, and can be resumed."""
-SWEEP_ANSWER_S_MAX: Final = 10.0
+CLUSTER_ANSWER_S_MAX: Final = 10.0
 """A row that has not come by then was on a worker that died; it is asked for again when it has been made anew."""
 SWEEP_LUGGAGE_BYTES_MAX: Final = 64 * MIB
 """Traces and profiles that travel to each worker of a cluster with a sweep."""
@@ -440,3 +440,6 @@ LOOP_FILL_BYTES_MAX: Final = 4 * MIB
 # The page What-if (ui/whatif_*.py).
 WHATIF_TASKS_MAX: Final = 30_000
 """Tasks of all runs of one side that the page asks the model for while a reader waits: well under a second."""
+
+REPORT_RUNS_MAX: Final = 100
+"""Runs of one HTML report: each is read whole, and draws its own curves."""

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -211,6 +212,12 @@ def nonce() -> str:
 
 def versions() -> dict[str, str]:
     """Versions of what shapes a run."""
+    return dict(_versions())
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """Read off the installed packages once: it takes longer than a small run of the model."""
     from importlib.metadata import PackageNotFoundError, version
 
     found = {"python": platform.python_version()}

@@ -21,6 +21,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import islice
 from multiprocessing.synchronize import Event
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 LOOK_S: Final = 0.1
 """How often a parallel run looks whether it has been stopped."""
+AHEAD: Final = 16
+"""Items a core that are handed out at a time: no core is ever idle, and waiting for a few of so many costs nothing."""
 POOLED_TASKS_MAX: Final = 20_000_000
 """Tasks of all replications together: the times of each take 33 bytes while they are pooled."""
 
@@ -144,7 +147,7 @@ class Cores(Generic[Item, Result]):
         """For up to `items` items, on all cores unless told. Raises UsageError if `work` cannot reach another core."""
         self._work = work
         self._pool: ProcessPoolExecutor | None = None
-        cores = min(cores or core_count(), items)
+        self._cores = cores = min(cores or core_count(), items)
         if cores > 1:
             _demand_portable(work)
             context = multiprocessing.get_context("spawn")  # forking a process that holds threads (numpy's) can hang
@@ -177,14 +180,12 @@ class Cores(Generic[Item, Result]):
         if self._pool is None:
             return list(self._in_turn(items, on_done, watched, stop))
         try:
-            asked = [self._pool.submit(_in_child, self._work, item) for item in items]
-            self._wait(asked, on_done, watched, stop)
+            return self._shared_out(self._pool, items, on_done, watched, stop)
         except BrokenProcessPool as error:
             raise Unavailable(
                 "a process that made some of the runs was ended from outside, most likely for want of memory; "
                 "give the runs fewer tasks"
             ) from error
-        return [future.result() for future in asked if not future.cancelled()]
 
     def _in_turn(
         self, items: Sequence[Item], on_done: Callable[[Result], None], watched: Callable[[int], None], stop: Stop
@@ -198,21 +199,30 @@ class Cores(Generic[Item, Result]):
             yield result
         watched(len(items))
 
-    def _wait(
+    def _shared_out(
         self,
-        asked: Sequence[Future[Result]],
+        pool: ProcessPoolExecutor,
+        items: Sequence[Item],
         on_done: Callable[[Result], None],
         watched: Callable[[int], None],
         stop: Stop,
-    ) -> None:
-        waiting = set(asked)
-        while waiting:
+    ) -> list[Result]:
+        asked: list[Future[Result]] = []
+        waiting: set[Future[Result]] = set()
+        left = iter(items)
+        while True:
+            for item in islice(left, AHEAD * self._cores - len(waiting)):
+                asked.append(pool.submit(_in_child, self._work, item))
+                waiting.add(asked[-1])
+            if not waiting:
+                return [future.result() for future in asked if not future.cancelled()]
             done, waiting = wait(waiting, timeout=LOOK_S, return_when=FIRST_COMPLETED)
             for future in done:
                 on_done(future.result())
             watched(len(asked) - len(waiting))
             if stop() and not self._stopped.is_set():
                 self._stopped.set()
+                left = iter(())
                 waiting = {future for future in waiting if not future.cancel()}
 
 

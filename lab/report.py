@@ -1,123 +1,119 @@
-"""One or more runs as a self-contained HTML page: it fetches nothing, so it can be mailed, kept and read offline."""
+"""One or more runs as a self-contained HTML page: it fetches nothing, so it can be mailed, kept and read offline.
+
+What each section says is computed from the records; where a record lacks something the section says so or is left out.
+"""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-import plotly.graph_objects as go
 import yaml
 
 from lab import figures, figures_tasks, findings, headlines, stories, units
+from lab.checks import Check
+from lab.errors import LabError
 from lab.headlines import Against, Column
 from lab.record import Record
+from lab.report_page import PAGE, Drawing, Section, badge, cards, e, page, table
+from lab.report_words import in_short, machines, profiles, rulebook
+
+__all__ = ["PAGE", "difference_words", "facts", "report", "roles_of"]
 
 STORIES_SHOWN: Final = 5
-CURVES: Final = (
-    figures.throughput,
-    figures.queue_depth,
-    figures.latency_ecdf,
-    figures.latency_histogram,
-    figures.rss,
-)
-PAGE: Final = """\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; \
-script-src 'unsafe-inline'; img-src data: blob:">
-<title>{title}</title>
-<style>
-:root {{ color-scheme: light; }}
-body {{ max-width: 72rem; margin: 2rem auto; padding: 0 1.25rem; color: #1f2430; }}
-body {{ font: 15px/1.55 system-ui, sans-serif; }}
-h1 {{ font-size: 1.7rem; margin: 0; }} h2 {{ font-size: 1.15rem; margin: 2.6rem 0 0.6rem; }}
-.lead, .note {{ color: #5b6472; }} .note {{ font-size: 0.85rem; }}
-table {{ border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: 0.9rem; }}
-th, td {{ padding: 0.35rem 0.75rem; border-bottom: 1px solid #e6e8ec; text-align: right; vertical-align: top; }}
-th {{ color: #5b6472; font-weight: 600; }} .words th:not(.n), .words td:not(.n), th:first-child, td:first-child \
-{{ text-align: left; }}
-.verdict {{ display: inline-block; margin: 1rem 0 0; padding: 0.4rem 0.8rem; border-radius: 6px; font-weight: 600; }}
-.good {{ background: #e6f4ec; color: #17683a; }} .bad {{ background: #fbe9e9; color: #a02020; }}
-pre {{ overflow-x: auto; background: #f6f7f9; padding: 1rem; border-radius: 6px; font-size: 0.8rem; }}
-.figure {{ margin: 0.5rem 0; break-inside: avoid; }}
-@media print {{ body {{ max-width: none; }} }}
-</style>
-</head>
-<body>
-{body}
-</body>
-</html>
-"""
+BESIDE_MAX: Final = 4
+"""The checks of so many runs stand side by side."""
+YAML_CHARS: Final = 110
+CARDS: Final = ("throughput_per_s", "latency_s.p50", "latency_s.p95", "latency_s.p99", "tasks.dead", "rss_bytes.peak")
+OVER_TIME: Final = (figures.throughput, figures.queue_depth, figures.rss)
+OF_TASKS: Final = (figures.latency_ecdf, figures.latency_histogram)
 
 
-def report(records: Sequence[Record], *, pool: bool = False, baseline: int | None = None) -> str:
-    """The page: scenario, verdict, headline figures with their differences, curves, tasks, checks, theory, rulebook.
+def report(
+    records: Sequence[Record], *, pool: bool = False, baseline: int | None = None, title: str = "", command: str = ""
+) -> str:
+    """The page: the verdict and the headline figures, the curves, where runs of the same tasks differ, checks, theory,
+    and everything that it takes to run it again.
 
     With `pool`, replications are put together. `baseline` is the column (from 0) that the others are held against;
-    None: `headlines.default_baseline`. Everything that comes from a record is escaped.
+    None: `headlines.default_baseline`. `title` replaces the scenarios' names; `command` is what asked for the page.
+    Everything that comes from a record is escaped.
     """
     columns = headlines.columns(records, pool=pool)
     base = columns[headlines.default_baseline(columns) if baseline is None else baseline]
     apart = [headlines.against(base, column) for column in columns if column is not base]
-    title = ", ".join(dict.fromkeys(str(column.lead.info["scenario_name"]) for column in columns))
-    body = [
-        f"<h1>{_e(title)}</h1>",
-        f'<p class="lead">Agent Mesh Lab: {_e(" and ".join(column.label for column in columns))}</p>',
-        *_verdict(columns),
-        *_headlines(columns, base, apart),
-        *_curves(columns),
-        *_tasks(columns, apart),
-        *_checks(columns),
-        *_theory(columns),
-        *_scenarios(columns),
-        *_runs(columns),
-    ]
-    return PAGE.format(title=_e(title), body="\n".join(body))
+    names = ", ".join(dict.fromkeys(str(column.lead.info["scenario_name"]) for column in columns))
+    draw = Drawing()
+    made = f" Made by {command}." if command else ""
+    return page(
+        title or names,
+        "Agent Mesh Lab · report",
+        _header(columns, base, apart),
+        (
+            Section("In short", [f"<p>{e(said)}</p>" for said in in_short(columns, apart)]),
+            Section("Headline figures", list(_headlines(columns, base, apart))),
+            Section("Over time", [draw(build(*_all(columns))) for build in OVER_TIME]),
+            Section("Latency", [*(draw(build(*_all(columns))) for build in OF_TASKS), *_anatomy(columns, draw)]),
+            Section("Task by task", list(_tasks(apart, draw))),
+            Section("Checks", list(_checks(columns))),
+            Section("Theory", list(_theory(columns))),
+            Section("Scenario", list(_scenarios(columns))),
+            Section("Rulebook", list(rulebook(columns))),
+            Section("Runs, machine, profile", [*_runs(columns), *machines(columns), *profiles(columns)]),
+            Section("How to read this", [f'<p class="note">{e(_reading(columns, apart) + made)}</p>']),
+        ),
+    )
 
 
-def _e(text: object) -> str:
-    return html.escape(str(text))
+# ---- at the top ------------------------------------------------------------------------------------------------------
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "") -> str:
-    """A table of cells that are HTML already."""
-    top = "".join(f"<th>{cell}</th>" for cell in head)
-    lines = ("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<table class="{kind}"><thead><tr>{top}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
-
-
-def _verdict(columns: Sequence[Column]) -> Iterator[str]:
+def _header(columns: Sequence[Column], base: Column, apart: Sequence[Against]) -> Iterator[str]:
+    labels = " and ".join(column.label for column in columns)
+    described = str(base.lead.info["scenario"].get("description") or "")
+    yield f'<p class="lead">{e(labels)}{": " if described else "."}{e(described)}</p>'
     found = findings.verdicts(columns)
     broken = [one for one in found if one.broken]
-    early = [one.label for one in found if one.stopped]
     if broken:
         names = "; ".join(f"{one.label}: {', '.join(map(findings.name_of, one.broken))}" for one in broken)
-        yield f'<p class="verdict bad">✗ Checks broken. {_e(names)}</p>'
-    elif not early:
-        yield f'<p class="verdict good">✓ All {len(found[0].checks)} checks hold</p>'
+        yield badge(f"✗ Checks broken. {names}", "bad")
+    elif not any(one.stopped for one in found):
+        yield badge(f"✓ All {len(found[0].checks)} checks hold", "good")
+    early = [one.label for one in found if one.stopped]
     if early:
-        yield f'<p class="note">Stopped before the end: {_e(", ".join(early))}. The rest is not judged.</p>'
+        yield badge(f"Stopped before the end: {', '.join(early)}. The rest is not judged.", "warn")
+    yield cards(_card(path, base, apart) for path in CARDS)
+
+
+def _card(path: str, base: Column, apart: Sequence[Against]) -> tuple[str, str, str]:
+    """(figure, the baseline's value, the others' with their differences)."""
+    figure = headlines.BY_PATH[path]
+    others = [
+        f"{one.column.label} {figure.written(one.column.value(path))} ({_plain_difference(one, path)})" for one in apart
+    ]
+    below = " · ".join([base.label, *others[:2]])
+    return figure.label, figure.written(base.value(path)), below
+
+
+def _plain_difference(apart: Against, path: str) -> str:
+    found = apart.differences.get(path)
+    return units.NONE if found is None else units.percent(found.relative)
 
 
 # ---- figures ---------------------------------------------------------------------------------------------------------
 
 
 def _headlines(columns: Sequence[Column], base: Column, apart: Sequence[Against]) -> Iterator[str]:
-    yield "<h2>Headline figures</h2>"
-    head = ["Figure", *(_e(column.label) for column in columns)]
-    head += [f"{_e(one.column.label)} against {_e(base.label)}" for one in apart]
+    head = ["Figure", *(e(column.label) for column in columns)]
+    head += [f"{e(one.column.label)} against {e(base.label)}" for one in apart]
     rows = []
     for figure in headlines.FIGURES:
         cells = [figure.written(column.value(figure.path), column.ci95(figure.path)) for column in columns]
         cells += [difference_words(one, figure.path) for one in apart]
-        rows.append([f'<span title="{_e(figure.about)}">{_e(figure.label)}</span>', *map(_e, cells)])
-    yield _table(head, rows)
+        rows.append([f'<span title="{e(figure.about)}">{e(figure.label)}</span>', *map(e, cells)])
+    yield table(head, rows)
     for one in apart:
-        yield f'<p class="note">{_e(one.column.label)}: {_e(one.method)}.</p>'
+        yield f'<p class="note">{e(one.column.label)}: {e(one.method)}.</p>'
 
 
 def difference_words(apart: Against, path: str) -> str:
@@ -129,28 +125,20 @@ def difference_words(apart: Against, path: str) -> str:
     return units.percent(found.relative) + (f" ({units.percents(*interval)})" if interval else "")
 
 
-def _curves(columns: Sequence[Column]) -> Iterator[str]:
+def _all(columns: Sequence[Column]) -> tuple[list[Record], list[str]]:
+    """All records, and the label of each."""
     records = [record for column in columns for record in column.records]
-    labels = [column.label for column in columns for _ in column.records]
-    yield "<h2>Curves</h2>"
-    for place, build in enumerate(CURVES):
-        yield _drawn(build(records, labels), first=place == 0)
+    return records, [column.label for column in columns for _ in column.records]
+
+
+def _anatomy(columns: Sequence[Column], draw: Drawing) -> Iterator[str]:
     means = {column.label: stories.mean_s(column.lead) for column in columns}
     if all(means.values()):
-        yield _drawn(figures_tasks.anatomy(means))
+        yield draw(figures_tasks.anatomy(means))
 
 
-def _drawn(figure: go.Figure, *, first: bool = False) -> str:
-    """A figure; the first one brings the library for all."""
-    figure.update_layout(template="plotly_white", width=None)
-    drawn = figure.to_html(
-        full_html=False, include_plotlyjs=first, config={"displaylogo": False, "responsive": True}, default_width="100%"
-    )
-    return f'<div class="figure">{drawn}</div>'
-
-
-def _tasks(columns: Sequence[Column], apart: Sequence[Against]) -> Iterator[str]:
-    """Task by task, for the first pair that ran the same tasks."""
+def _tasks(apart: Sequence[Against], draw: Drawing) -> Iterator[str]:
+    """For the first pair that ran the same tasks: each task's latency in both, and the tasks furthest apart."""
     pair = next((one for one in apart if one.same_tasks), None)
     if pair is None:
         return
@@ -158,22 +146,22 @@ def _tasks(columns: Sequence[Column], apart: Sequence[Against]) -> Iterator[str]
     pairs = stories.paired_tasks(a.lead, b.lead)
     if not len(pairs):
         return
-    yield f"<h2>Task by task: {_e(a.label)} and {_e(b.label)}</h2>"
-    yield _drawn(figures_tasks.scatter(pairs, roles_of(a.lead), (a.label, b.label)))
+    yield f"<p>{e(a.label)} and {e(b.label)} ran the very same tasks: each is a point, on the diagonal they agree.</p>"
+    yield draw(figures_tasks.scatter(pairs, roles_of(a.lead), (a.label, b.label)))
     worst = pairs.head(STORIES_SHOWN)
     ids = worst["id"].tolist()
     told = stories.stories(a.lead, ids), stories.stories(b.lead, ids)
     rows = [
-        [f"{row['id']}", _e(row["role"]), *(_e(units.seconds(row[name])) for name in ("a_s", "b_s", "difference_s")),
-         _e(stories.why(told[0][row["id"]], told[1][row["id"]]))]
+        [f"{row['id']}", e(row["role"]), *(e(units.seconds(row[name])) for name in ("a_s", "b_s", "difference_s")),
+         e(stories.why(told[0][row["id"]], told[1][row["id"]]))]
         for row in worst.to_dict("records")
     ]  # fmt: skip
-    yield "<p>The tasks furthest apart, and what made the difference:</p>"
-    yield _table(["Task", "Role", _e(a.label), _e(b.label), "Difference", "Made of"], rows, "words")
+    yield "<h3>The tasks furthest apart, and what made the difference</h3>"
+    yield table(["Task", "Role", e(a.label), e(b.label), "Difference", "Made of"], rows, "words")
     looks = figures.styles([a.lead, b.lead], [a.label, b.label])
     arrival_s = float(worst["arrival_s"].iloc[0])
-    yield f"<p>The story of task {ids[0]}:</p>"
-    yield _drawn(figures_tasks.story({a.label: told[0][ids[0]], b.label: told[1][ids[0]]}, arrival_s, looks))
+    yield f"<h3>The story of task {ids[0]}</h3>"
+    yield draw(figures_tasks.story({a.label: told[0][ids[0]], b.label: told[1][ids[0]]}, arrival_s, looks))
 
 
 def roles_of(record: Record) -> list[str]:
@@ -185,63 +173,102 @@ def roles_of(record: Record) -> list[str]:
 
 
 def _checks(columns: Sequence[Column]) -> Iterator[str]:
-    yield "<h2>Checks</h2>"
+    """A row a check, a column a run; of many runs a row for each of them."""
+    verdicts = findings.verdicts(columns)
+    if len(verdicts) <= BESIDE_MAX:
+        rows = [
+            [e(findings.name_of(checks[0])), *(_found(check) for check in checks), e(checks[0].claim)]
+            for checks in zip(*(verdict.checks for verdict in verdicts), strict=True)
+        ]
+        yield table(["Check", *(e(verdict.label) for verdict in verdicts), "The rule"], rows, "words")
+        return
     rows = [
-        ["✓" if check.ok else "<b>✗</b>", _e(findings.name_of(check)), _e(verdict.label), _e(check.found),
-         _e(f"{check.claim} {findings.examples(check)}")]
-        for verdict in findings.verdicts(columns)
+        [e(findings.name_of(check)), e(verdict.label), _found(check), e(check.claim)]
+        for verdict in verdicts
         for check in verdict.checks
-    ]  # fmt: skip
-    yield _table(["", "Check", "Run", "Found", "The rule"], rows, "words")
+    ]
+    yield table(["Check", "Run", "Found", "The rule"], rows, "words")
+
+
+def _found(check: Check) -> str:
+    """What one check has seen. HTML."""
+    if check.ok:
+        return f"✓ {e(check.found)}"
+    return f"<b>✗ {e(check.found)}</b> {e(findings.examples(check))}"
 
 
 def _theory(columns: Sequence[Column]) -> Iterator[str]:
     for column in columns:
         for law in findings.laws([column]):
-            yield f"<h2>Theory, {_e(law.label)}: {_e(law.law or 'nothing to compare with')}</h2>"
-            yield f"<p>{_e(findings.KIND_WORDS.get(law.kind, ''))} {_e(law.reason)}.</p>"
+            yield f"<h3>{e(law.label)}: {e(law.law or 'nothing to compare with')}</h3>"
+            yield f"<p>{e(findings.KIND_WORDS.get(law.kind, ''))} {e(law.reason[:1].upper() + law.reason[1:])}.</p>"
             rows = [
-                [_e(row.label), _e(row.law), _e(row.runs[0].value), _e(row.runs[0].z_words)]
+                [e(row.label), e(row.law), e(row.runs[0].value), e(row.runs[0].z_words)]
                 for row in findings.theory_rows([column])
             ]
             if rows:
-                yield _table(["Figure", "Law", "Run", "z"], rows)
-                yield f'<p class="note">z: {_e(findings.Z_ABOUT)} {_e(law.note or "")}</p>'
+                yield table(["Figure", "Law", "Run", "z"], rows)
+                note = f"{law.note[:1].upper()}{law.note[1:]}." if law.note else ""
+                yield f'<p class="note">z: {e(findings.Z_ABOUT)} {e(note)}</p>'
 
 
 def _scenarios(columns: Sequence[Column]) -> Iterator[str]:
-    """Each scenario once, with the rulebook that it comes to."""
+    """Each scenario once; of those that differ, first where they do."""
     seen: list[Any] = []
+    labels = []
     for column in columns:
-        info = column.lead.info
-        if info["scenario"] not in seen:
-            seen.append(info["scenario"])
-            yield f"<h2>Scenario, {_e(column.label)}</h2>"
-            yield f"<pre>{_e(_yaml(info['scenario']))}</pre>"
-            rulebook = _e(_yaml(info["rulebook"]))
-            yield f"<details><summary>Its rulebook, every value</summary><pre>{rulebook}</pre></details>"
+        scenario = _written(column.lead)
+        if scenario not in seen:
+            seen.append(scenario)
+            labels.append(column.label)
+    if len(seen) > 1:
+        trees = [dict(headlines.leaves(one)) for one in seen]
+        paths = [path for path in dict.fromkeys(path for tree in trees for path in tree)]
+        rows = [[f"<code>{e(path)}</code>", *(e(tree.get(path, units.NONE)) for tree in trees)] for path in paths]
+        yield "<p>Where they differ:</p>"
+        yield table(["Path", *map(e, labels)], [row for row in rows if len(set(row[1:])) > 1], "words")
+    for label, scenario in zip(labels, seen, strict=True):
+        if len(seen) > 1:
+            yield f"<h3>{e(label)}</h3>"
+        yield f"<pre>{e(_yaml(scenario))}</pre>"
 
 
-def _yaml(content: Any) -> str:
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+def _yaml(scenario: Any) -> str:
+    """A scenario as people write it: what has no parts of its own stands in one line."""
+    return yaml.safe_dump(scenario, sort_keys=False, allow_unicode=True, default_flow_style=None, width=YAML_CHARS)
+
+
+def _written(record: Record) -> Any:
+    """The scenario with numbers as keys, which JSON has not; as it stands there if another version wrote it."""
+    try:
+        return record.scenario.data
+    except LabError:
+        return record.info["scenario"]
 
 
 def _runs(columns: Sequence[Column]) -> Iterator[str]:
-    yield "<h2>Runs</h2>"
-    rows = [[_e(column.label), *map(_e, facts(record).values())] for column in columns for record in column.records]
-    yield _table(["", *map(_e, facts(columns[0].lead))], rows, "words")
+    rows = [[e(column.label), *map(e, facts(record).values())] for column in columns for record in column.records]
+    yield table(["", *map(e, facts(columns[0].lead))], rows, "words")
 
 
 def facts(record: Record) -> dict[str, str]:
-    """Where a run comes from."""
+    """Which run it is."""
     info = record.info
-    machine, versions = info.get("machine") or {}, info.get("versions") or {}
     return {
         "Run": str(info.get("run_id")),
         "Seed": str(info.get("seed")),
-        "Started": str(info.get("started_at", "")),
+        "Started": str(info.get("started_at", ""))[:19].replace("T", " "),
         "Wall time": units.seconds(info.get("wall_s")),
-        "Machine": f"{machine.get('cores')} cores, {machine.get('system')} {machine.get('architecture')}",
-        "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
-        "Digest": str(info.get("digest", ""))[:16],
+        "Digest of the tasks' fates": str(info.get("digest", ""))[:16],
     }
+
+
+def _reading(columns: Sequence[Column], apart: Sequence[Against]) -> str:
+    """What is known of chance, and where everything can be looked up."""
+    runs = sum(len(column.records) for column in columns)
+    known = "Intervals are 95 %." if apart or runs > len(columns) else "One run: it says nothing of other seeds."
+    return (
+        f"{known} Latency is counted from a task's scheduled arrival to its completion, throughput is completions over "
+        "the time from the first arrival to the last completion. The page needs no network; on paper, or where scripts "
+        "do not run, its figures are still pictures."
+    )

@@ -61,7 +61,7 @@ def simulate(
         "interrupted": interrupted,
         "stalled": model.stalled,
         "profile": model.profile.model_dump(mode="json"),
-        "order_slack_s": round(model.fleet.claim_lag_s, 6),
+        "order_slack_s": round(model.fleet.claim_lag_s + model.fleet.push_lag_s, 6),
         "utilisation": model.machinery.utilisation(model.clock.now),
     }
     on_step = noting(on_progress, model.progress(time.perf_counter() - started))

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
-from math import floor
-from typing import Final
 
 from lab.limits import ATTEMPTS_MAX, LOOP_FILL_BYTES_MAX, MIB
 from lab.profile import Profile
@@ -26,9 +24,6 @@ from simulation.queues import Queues
 from simulation.slots import FREE, Claim, Slot, Worker
 from simulation.store import Store
 
-GOLDEN: Final = 0.6180339887498949
-"""Multiples of it are spread evenly between whole numbers: no two processes count their ticks from the same moment."""
-
 
 class Fleet:
     """Hands ready tasks to free slots. The slot that has been free longest is served first."""
@@ -43,6 +38,8 @@ class Fleet:
         self.workers: list[Worker] = []
         self.claim_lag_s = 0.0
         """The longest time from taking a task to its committed claim: how late the log may tell of an order."""
+        self.push_lag_s = 0.0
+        """The longest time from a PENDING row to the queue: for so long nobody can take what the log shows."""
         self.post: Post | None = None
         """What delays or doubles the reports of workers, if a fault does."""
         self.deadlines = Deadlines(clock, plan, store)
@@ -71,8 +68,6 @@ class Fleet:
         self._dispatching = False
         self._unheard = False
         """Whether a batch is being written of which its worker does not know yet."""
-        self._tick_s = profile.timer_tick_s
-        self._timers_err = bool(profile.timer_tick_s or profile.timer_late_s)
         self._takers: dict[Line[Slot], list[Slot]] = {}
         """By intake: the slots that `dispatch` has just given a task."""
         self._coming = set[int]()
@@ -100,7 +95,7 @@ class Fleet:
         worker.retry_tokens = retry.budget_start(self._rules.retry)
         loop, profile = self._machinery.new_worker_loop(), self._profile
         worker.loop, name = loop, worker.name
-        worker.timer = self._machinery.late(f"{name}/timer", profile.timer_late_s)
+        worker.timers = self._machinery.timers(name, worker.number)
         taking, claimed = [profile.fetch, profile.claim, profile.begin], {2: self._claim_all}
         worker.intake = self._machinery.line(loop, taking, self._begin_all, f"{name}/intake", claimed)
         steps, marks = [profile.settle, profile.reply], {1: self._settle_all}
@@ -178,7 +173,7 @@ class Fleet:
     def offer_slots(self, worker: Worker) -> None:
         """Offer all free slots of a worker that may take tasks (again)."""
         in_line = {id(slot) for slot in self.idle}
-        free = (slot for slot in worker.slots if slot.task == FREE and not slot.held_back)
+        free = (slot for slot in worker.slots if slot.task == FREE and not slot.freed)
         self.idle.extend(slot for slot in free if id(slot) not in in_line)
         self.dispatch()
 
@@ -235,8 +230,8 @@ class Fleet:
     def _begin_all(self, slots: list[Slot]) -> None:
         """The worker hears of what it has claimed. What it did not win has left its slot free."""
         for slot in slots:
-            if slot.held_back:
-                slot.held_back = False
+            if slot.claimed:
+                slot.claimed = False
                 self._begin(slot)
         if self.idle and self._queues.ready:
             self.dispatch()
@@ -255,7 +250,7 @@ class Fleet:
             self.claim_lag_s = max(self.claim_lag_s, now_s - slot.claimed_at_s)
         slot.standing, slot.token, slot.claimed_at_s, slot.sleeps_until_s = standing, standing.token, now_s, 0.0
         if self._unheard:
-            slot.held_back = True
+            slot.claimed = True
         else:
             self._begin(slot)
 
@@ -278,8 +273,8 @@ class Fleet:
             ends_s = now_s + work_s[task]
         else:
             ends_s = now_s + self._drawn_s(slot, standing.attempt)
-        if self._timers_err and ends_s > now_s:
-            ends_s = self._rings_at(worker, now_s, ends_s - now_s)
+        if worker.timers is not None and ends_s > now_s:
+            ends_s = worker.timers.ring_at(now_s, ends_s - now_s)
         slot.callbacks = self.when_done
         computes_s = self._computes_s(slot, ends_s - now_s) if self._burns else 0.0
         if computes_s > 0.0:
@@ -288,17 +283,6 @@ class Fleet:
             self._clock.put(slot, ends_s)
         if self._heeds_claims:
             self._started(slot)
-
-    def _rings_at(self, worker: Worker, now_s: float, work_s: float) -> float:
-        """When a timer rings: its process's clock counts whole ticks, if any, when it is set as when it rings. So what
-        ends in one tick ends together.
-        """
-        if not self._tick_s:
-            return now_s + work_s + (worker.timer.draw() if worker.timer is not None else 0.0)
-        phase_s = (worker.number * GOLDEN % 1.0) * self._tick_s
-        ticks = floor((now_s - phase_s) / self._tick_s) + round(work_s / self._tick_s)
-        late_s = worker.timer.of(ticks) if worker.timer is not None else 0.0
-        return max(now_s, phase_s + ticks * self._tick_s + late_s)
 
     def _computes_s(self, slot: Slot, work_s: float) -> float:
         """Processor time of the attempt, all before its waiting: filling its memory, and the share of its role."""
@@ -361,8 +345,8 @@ class Fleet:
     def _hear_all(self, slots: list[Slot]) -> None:
         """The worker hears of the commit: the slots are given new tasks, which are claimed as one batch again."""
         for slot in slots:
-            if slot.held_back:
-                slot.held_back = False
+            if slot.freed:
+                slot.freed = False
                 if slot.worker.open:
                     self.idle.append(slot)
         if self._queues.ready:
@@ -472,6 +456,7 @@ class Fleet:
     def _put_all(self, tasks: list[tuple[int, bool]]) -> None:
         """Pending tasks that have been told to Redis."""
         for task, front in tasks:
+            self.push_lag_s = max(self.push_lag_s, self._clock.now - self._store.since_s[task])
             self.enqueue(task, front=front)
 
     # -- the slot is free again --
@@ -482,7 +467,7 @@ class Fleet:
         slot.task, slot.standing = FREE, None
         worker.busy -= 1
         if self._unheard:
-            slot.held_back = True
+            slot.freed = True
         elif worker.open:
             self.idle.append(slot)
             if self._queues.ready:

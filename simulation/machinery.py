@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from heapq import heapreplace
+from math import floor
 from types import MappingProxyType
 from typing import Final, Generic, NamedTuple, TypeVar
 
@@ -22,6 +23,8 @@ from simulation.clock import Clock, Planned
 from simulation.computing import Computing, Crowd
 
 Item = TypeVar("Item")
+GOLDEN: Final = 0.6180339887498949
+"""Multiples of it are spread evenly between whole numbers."""
 
 
 class Server:
@@ -120,6 +123,25 @@ class Late:
         """The draw with a number of its own."""
         roll = draws.uniform(self._key, number)
         return self._quantiles_s[int(roll * len(self._quantiles_s))] * self._ease.factor
+
+
+class Timers:
+    """The timers of one process. Its clock counts whole ticks, if any, when a timer is set as when it rings: what ends
+    in one tick ends together.
+    """
+
+    def __init__(self, tick_s: float, number: int, late: Late | None) -> None:
+        """`number`: the process's own, since no two count their ticks from the same moment."""
+        self._tick_s, self._late = tick_s, late
+        self._phase_s = number * GOLDEN % 1.0 * tick_s
+
+    def ring_at(self, now_s: float, work_s: float) -> float:
+        """When one rings that is set now and should ring `work_s` later."""
+        if not self._tick_s:
+            return now_s + work_s + (self._late.draw() if self._late is not None else 0.0)
+        ticks = floor((now_s - self._phase_s) / self._tick_s) + round(work_s / self._tick_s)
+        late_s = self._late.of(ticks) if self._late is not None else 0.0
+        return max(now_s, self._phase_s + ticks * self._tick_s + late_s)
 
 
 class Stage(NamedTuple):
@@ -245,6 +267,11 @@ class Machinery:
         """Draws of how late something is, by the key of that name; None if it never is."""
         key = draws.stream(self._seed, f"machinery/{name}")
         return Late(key, quantiles_s, self._ease) if len(quantiles_s) else None
+
+    def timers(self, worker: str, number: int) -> Timers | None:
+        """Those of the worker process with that name and number; None if they ring in time."""
+        tick_s, late = self._profile.timer_tick_s, self.late(f"{worker}/timer", self._profile.timer_late_s)
+        return Timers(tick_s, number, late) if tick_s or late is not None else None
 
     def beat(self) -> None:
         """A worker has reported its health."""

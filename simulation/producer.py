@@ -145,6 +145,7 @@ class Producer:
         if self._store.standings[tasks[0]].facts is None:
             self._clock.at(self._store.up_at_s, self._bring_in_late, tasks)
             return
+        self._fleet.push_lag_s = max(self._fleet.push_lag_s, self._clock.now - self._store.since_s[tasks[0]])
         self._fleet.enqueue_all(tasks)
         if self._held:
             self._ask_again()

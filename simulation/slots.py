@@ -12,7 +12,7 @@ from simulation.automaton import Standing
 from simulation.clock import Planned
 
 if TYPE_CHECKING:
-    from simulation.machinery import Late, Line, Loop
+    from simulation.machinery import Line, Loop, Timers
     from simulation.memory import Memory
 
 FREE = -1
@@ -37,8 +37,8 @@ class Slot(Planned):
     """
 
     __slots__ = (
-        "claimed_at_s", "ended_s", "failed", "held_back", "permanent", "sleeps_until_s", "standing", "task", "token",
-        "worker",
+        "claimed", "claimed_at_s", "ended_s", "failed", "freed", "permanent", "sleeps_until_s", "standing", "task",
+        "token", "worker",
     )  # fmt: skip
 
     def __init__(self, worker: Worker) -> None:
@@ -52,8 +52,8 @@ class Slot(Planned):
         self.ended_s = 0.0
         """When its work ended; kept only where a fault asks for it."""
         self.failed = self.permanent = False
-        self.held_back = False
-        """Whether its worker has not heard yet of what the log says: that it has a task, or that it is free."""
+        self.claimed = self.freed = False
+        """Whether its worker has not heard yet that it has a task by the log, or that it is free."""
         self.sleeps_until_s = 0.0
         """Until when it only sleeps through a backoff (wait: in_slot); 0 while it works."""
 
@@ -86,8 +86,8 @@ class Worker:
         self.retry_tokens = 0.0
         self.loop: Loop
         """Its event loop, and the threads that compute beside it."""
-        self.timer: Late | None = None
-        """How late its timers ring."""
+        self.timers: Timers | None = None
+        """None: they ring in time."""
         self.intake: Line[Slot] | None = None
         self.settling: Line[Slot] | None = None
         self.deferred: list[tuple[Callable[[Slot], None], Slot]] = []

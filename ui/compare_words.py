@@ -6,10 +6,10 @@ import pandas as pd
 import streamlit as st
 import yaml
 
-from lab import findings, headlines, report
+from lab import findings, headlines, report, standalone
 from lab.errors import LabError
 from lab.headlines import Column
-from ui import forms, jobs, studio_state, text
+from ui import forms, studio_state, text
 from ui.compare_charts import Key, table_px
 from ui.results import Result
 from ui.shell import STUDIO
@@ -112,7 +112,7 @@ def scenario(_: Key, found: Result) -> None:
 def _standalone(column: Column) -> str:
     """The same with paths that lead to its files from anywhere; as it is where they cannot be made so."""
     try:
-        return jobs.standalone_yaml(column.lead.scenario)
+        return standalone.yaml_text(column.lead.scenario)
     except LabError:
         return yaml_of(column)
 

@@ -6,7 +6,7 @@
                         log             everything it printed
 
 A page only ever reads that folder. So a refresh, a second tab or a restart of the app loses nothing, and a crash of
-the run cannot take the app with it.
+the run cannot take the app with it. Commands other than `run` that take long are jobs too: see ui/long_jobs.py.
 """
 
 from __future__ import annotations
@@ -19,16 +19,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import psutil
-import yaml
 
-from lab import profile
 from lab import record as records
+from lab import standalone
 from lab.errors import UsageError
 from lab.scenario import Scenario
 
@@ -39,6 +38,8 @@ State = Literal["starting", "running", "done", "failed", "cancelled"]
 ACTIVE: frozenset[State] = frozenset({"starting", "running"})
 
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+LONG = "."
+"""Stands in the ids of jobs that are no runs, before their kind, and in no run's id."""
 LOG_LINES_SHOWN = 5
 LOG_TAIL_BYTES = 16_384
 CANCEL_PATIENCE_S = 20.0
@@ -47,20 +48,17 @@ STATUS_GRACE_S = 1.0
 """The last word may still be on its way to the disk when the process is already gone."""
 
 
-@dataclass(frozen=True)
-class Job:
-    """One job as its folder tells it now."""
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What all jobs are: a process of their own, as its folder tells it now."""
 
     id: str
     folder: Path
-    engine: Engine
-    scenario_name: str
     started_at: str
     state: State
     status: dict[str, Any] = field(default_factory=dict)
     message: str = ""
     cancel_asked_s: float | None = None
-    replications: int = 1
 
     @property
     def active(self) -> bool:
@@ -76,8 +74,17 @@ class Job:
 
     @property
     def log_file(self) -> Path:
-        """Everything that the run printed."""
+        """Everything that the process printed."""
         return self.folder / "log"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job(Work):
+    """A run."""
+
+    engine: Engine
+    scenario_name: str
+    replications: int = 1
 
 
 Launch = Callable[[list[str], Path], int]
@@ -103,13 +110,18 @@ def start(scenario: Scenario, engine: Engine, launch: Launch | None = None, *, r
     job_id = records.new_run_id(scenario, engine, now, records.nonce())
     folder = jobs_dir() / job_id
     folder.mkdir(parents=True)
-    (folder / "scenario.yaml").write_text(standalone_yaml(scenario), encoding="utf-8")
+    (folder / "scenario.yaml").write_text(standalone.yaml_text(scenario), encoding="utf-8")
     facts: dict[str, Any] = {"engine": engine, "replications": replications, "scenario_name": scenario.name}
     facts["started_at"] = now.isoformat(timespec="seconds")
-    records.write_json(folder / "job.json", {**facts, "pid": None, "started_s": time.time()})
-    pid = (launch or spawn)(command(folder, engine, replications), folder / "log")
-    records.write_json(folder / "job.json", {**facts, "pid": pid, "started_s": time.time()})
+    begin(folder, facts, command(folder, engine, replications), launch)
     return job_id
+
+
+def begin(folder: Path, facts: Mapping[str, Any], command: list[str], launch: Launch | None = None) -> None:
+    """Start a command whose words name `folder`, and write down there who started what, and when."""
+    records.write_json(folder / "job.json", {**facts, "pid": None, "started_s": time.time()})
+    pid = (launch or spawn)(command, folder / "log")
+    records.write_json(folder / "job.json", {**facts, "pid": pid, "started_s": time.time()})
 
 
 def command(folder: Path, engine: Engine, replications: int = 1) -> list[str]:
@@ -118,19 +130,6 @@ def command(folder: Path, engine: Engine, replications: int = 1) -> list[str]:
     if replications > 1:
         run += ["--replications", str(replications)]
     return [*run, "--out", str(runs_dir()), "--json", "--quiet", "--status", str(folder / "status.json")]
-
-
-def standalone_yaml(scenario: Scenario) -> str:
-    """The scenario with its relative paths made absolute, so that it means the same in any folder."""
-    data = scenario.data
-    workload = data["workload"]
-    services = [(role or {}).get("service") for role in workload["roles"].values()]
-    for place in (workload["arrivals"], *services):
-        if isinstance(place, dict) and "path" in place:
-            place["path"] = str((scenario.base / place["path"]).resolve())
-    if data.get("profile", "default") not in profile.BUILT_IN:
-        data["profile"] = str((scenario.base / data["profile"]).resolve())
-    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
 
 
 def spawn(command: list[str], log_file: Path) -> int:
@@ -149,28 +148,39 @@ def spawn(command: list[str], log_file: Path) -> int:
 
 
 def read(job_id: str) -> Job:
-    """The job called `job_id`. Raises UsageError if there is none."""
+    """The run called `job_id`. Raises UsageError if there is none."""
+    found = told(job_id)
+    if found is None or LONG in job_id:
+        raise UsageError(f"there is no run {job_id!r} in {runs_dir()}; open one from the list of runs")
+    facts, common = found
+    return Job(
+        **common,
+        engine=facts["engine"] if facts.get("engine") in ENGINES else "both",
+        scenario_name=str(facts.get("scenario_name", job_id)),
+        replications=max(1, int(facts.get("replications") or 1)),
+    )
+
+
+def told(job_id: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """What its folder tells about a job of any kind: what was written down at its start, and the fields of a Work."""
     folder = jobs_dir() / job_id
     facts = _json(folder / "job.json") if ID.fullmatch(job_id) else None
     if facts is None:
-        raise UsageError(f"there is no run {job_id!r} in {runs_dir()}; open one from the list of runs")
+        return None
     # First whether it lives, then its status: the other way round, a run that ends in between would look dead.
     alive = _process(facts.get("pid"), folder) is not None
     status = _json(folder / "status.json") or {}
     state, message = _state(facts, status, alive, folder)
     asked = _json(folder / "cancel.json") or {}
-    return Job(
-        id=job_id,
-        folder=folder,
-        engine=facts["engine"] if facts.get("engine") in ENGINES else "both",
-        scenario_name=str(facts.get("scenario_name", job_id)),
-        started_at=str(facts.get("started_at", "")),
-        state=state,
-        status=status,
-        message=message,
-        cancel_asked_s=time.time() - asked["at_s"] if "at_s" in asked else None,
-        replications=max(1, int(facts.get("replications") or 1)),
-    )
+    return facts, {
+        "id": job_id,
+        "folder": folder,
+        "started_at": str(facts.get("started_at", "")),
+        "state": state,
+        "status": status,
+        "message": message,
+        "cancel_asked_s": time.time() - asked["at_s"] if "at_s" in asked else None,
+    }
 
 
 def _state(facts: dict[str, Any], status: dict[str, Any], alive: bool, folder: Path) -> tuple[State, str]:
@@ -181,7 +191,7 @@ def _state(facts: dict[str, Any], status: dict[str, Any], alive: bool, folder: P
     fresh = time.time() - float(facts.get("started_s") or 0.0) < STATUS_GRACE_S
     if alive or fresh:
         return ("running" if told == "running" else "starting"), ""
-    return "failed", "\n".join(["The run's process ended without a word.", *log_tail(folder / "log")])
+    return "failed", "\n".join(["Its process ended without a word.", *log_tail(folder / "log")])
 
 
 def log_tail(log_file: Path) -> list[str]:
@@ -198,9 +208,14 @@ def log_tail(log_file: Path) -> list[str]:
 
 
 def recent() -> Iterator[str]:
-    """The ids of all jobs, the newest first."""
+    """The ids of all runs, the newest first."""
+    yield from (name for name in all_ids() if LONG not in name)
+
+
+def all_ids() -> list[str]:
+    """The ids of jobs of every kind, the newest first: a name begins with its time."""
     folders = jobs_dir().iterdir() if jobs_dir().is_dir() else ()
-    yield from sorted((folder.name for folder in folders if (folder / "job.json").is_file()), reverse=True)
+    return sorted((folder.name for folder in folders if (folder / "job.json").is_file()), reverse=True)
 
 
 def _json(path: Path) -> dict[str, Any] | None:
@@ -214,8 +229,8 @@ def _json(path: Path) -> dict[str, Any] | None:
 # ---- ending ----------------------------------------------------------------------------------------------------------
 
 
-def cancel(job: Job) -> bool:
-    """Ask the run to end as Ctrl-C would; asked again after CANCEL_PATIENCE_S, more firmly. False: nobody was there."""
+def cancel(job: Work) -> bool:
+    """Ask the job to end as Ctrl-C would; asked again after CANCEL_PATIENCE_S, more firmly. False: nobody was there."""
     process = _process((_json(job.folder / "job.json") or {}).get("pid"), job.folder)
     if process is None:
         return False

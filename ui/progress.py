@@ -1,6 +1,9 @@
-"""A run on its way: how far, how long still, and a way to stop it."""
+"""A run on its way: how far, how long still, and a way to stop it. The parts serve jobs of every kind."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
 
 import streamlit as st
 
@@ -8,30 +11,44 @@ from lab.errors import UsageError
 from ui import jobs, text
 
 LOOK_S = 0.5
+SomeJob = TypeVar("SomeJob", bound=jobs.Work)
+KEPT = "Ends the run as Ctrl-C would. What was recorded until then is kept."
 
 
 def watch(job: jobs.Job) -> None:
     """Follow an active job twice a second. The page is drawn anew when the job ends or another record is there."""
     seen = finished(job)
+    follow(job, jobs.read, _panel, lambda now: finished(now) != seen)
+
+
+def follow(
+    job: SomeJob, read: Callable[[str], SomeJob], show: Callable[[SomeJob], None], news: Callable[[SomeJob], bool]
+) -> None:
+    """Show `job` twice a second as `read` finds it; draw the page anew once it has ended, is gone or has news."""
 
     @st.fragment(run_every=LOOK_S)
-    def follow() -> None:
+    def look() -> None:
         try:
-            now = jobs.read(job.id)
+            now = read(job.id)
         except UsageError:
             st.rerun()
-        if not now.active or finished(now) != seen:
+        if not now.active or news(now):
             st.rerun()
-        _panel(now)
+        show(now)
 
-    follow()
+    look()
 
 
 def _panel(job: jobs.Job) -> None:
+    panel(job, 0.0 if _between(job) else fraction(job), sentence(job), KEPT, key="cancel")
+
+
+def panel(job: jobs.Work, share: float, words: str, kept: str, *, key: str) -> None:
+    """A bar with words above it, and the button that ends the job; `kept` says what becomes of the work so far."""
     with st.container(border=True):
         told, stop = st.columns([5, 1], vertical_alignment="center")
         with told:
-            st.progress(0.0 if _between(job) else _fraction(job), text=sentence(job))
+            st.progress(share, text=words)
         asked = job.cancel_asked_s
         patient = asked is not None and asked <= jobs.CANCEL_PATIENCE_S
         label = "Cancel" if asked is None else "Stopping …" if patient else "Stop now"
@@ -39,12 +56,12 @@ def _panel(job: jobs.Job) -> None:
             st.button(
                 label,
                 icon=":material/stop_circle:",
-                key="cancel",
+                key=key,
                 width="stretch",
                 disabled=patient,
                 on_click=_cancel,
                 args=(job,),
-                help="Ends the run as Ctrl-C would. What was recorded until then is kept.",
+                help=kept,
             )
 
 
@@ -53,7 +70,8 @@ def finished(job: jobs.Job) -> int:
     return len(job.record_folders) // job.replications
 
 
-def _fraction(job: jobs.Job) -> float:
+def fraction(job: jobs.Work) -> float:
+    """The share of its work that is done, as it says itself."""
     return min(1.0, max(0.0, float(job.status.get("fraction") or 0.0)))
 
 
@@ -62,7 +80,7 @@ def _between(job: jobs.Job) -> bool:
     return job.engine == "both" and job.status.get("engine") == "sim" and finished(job) >= 1
 
 
-def _cancel(job: jobs.Job) -> None:
+def _cancel(job: jobs.Work) -> None:
     jobs.cancel(job)
 
 
@@ -81,12 +99,18 @@ def sentence(job: jobs.Job) -> str:
     total = int(status.get("total") or 0)
     if total:
         words.append(f"{int(status.get('done') or 0):,} of {text.plural(total, 'task')}")
-    eta_s = status.get("eta_s")
+    return " · ".join([*words, *still(job)])
+
+
+def still(job: jobs.Work) -> list[str]:
+    """How long it will still take, where that can be told, and what it does at the moment."""
+    words = []
+    eta_s = job.status.get("eta_s")
     if isinstance(eta_s, int | float) and eta_s > 0:
         words.append(f"about {text.whole_seconds(eta_s)} left")
-    if status.get("note"):
-        words.append(text.escape(str(status["note"])))
-    return " · ".join(words)
+    if job.status.get("note"):
+        words.append(text.escape(str(job.status["note"])))
+    return words
 
 
 def ended_badly(job: jobs.Job) -> None:
@@ -97,9 +121,14 @@ def ended_badly(job: jobs.Job) -> None:
             kept = "What was done until then is below." if job.record_folders else "Nothing had been recorded yet."
             st.warning(f"This run was cancelled. {kept}", icon=":material/stop_circle:")
         return
+    failed(job, "The run failed", "`meshlab doctor` tells what a live run needs and misses.")
+
+
+def failed(job: jobs.Work, title: str, hint: str) -> None:
+    """Why a job failed, in its own words, and where all that it printed lies."""
     lines = [line for line in job.message.splitlines() if line.strip()] or jobs.log_tail(job.log_file)
     why = text.escape(text.sentence(lines[0])) if lines else "It ended without saying why."
-    st.error(why, title="The run failed", icon=":material/error:")
+    st.error(why, title=title, icon=":material/error:")
     if lines[1:]:
         st.code("\n".join(lines[1:]), language=None, wrap_lines=True)
-    st.caption(f"All that it printed: `{job.log_file}`. `meshlab doctor` tells what a live run needs and misses.")
+    st.caption(f"All that it printed: `{job.log_file}`. {hint}")

@@ -32,10 +32,15 @@ class Screen(NamedTuple):
 MESH = Screen("mesh.py", "mesh", "Mesh", ":material/hub:")
 RUN = Screen("run.py", "run", "Run & compare", ":material/compare_arrows:")
 STUDIO = Screen("studio.py", "studio", "Scenarios", ":material/edit_note:")
-RULES = Screen("rules.py", "rules", "Rules", ":material/rule:")
+WHATIF = Screen("whatif.py", "whatif", "What-if", ":material/alt_route:")
+PLAN = Screen("plan.py", "plan", "Plan", ":material/calculate:")
+SWEEP = Screen("sweep.py", "sweep", "Sweep", ":material/grid_on:")
+TWIN = Screen("twin.py", "twin", "Twin", ":material/compare:")
 LIBRARY = Screen("library.py", "runs", "Runs", ":material/folder_open:")
+RULES = Screen("rules.py", "rules", "Rules", ":material/rule:")
 TASKS = Screen("tasks.py", "tasks", "Dead letters & audit", ":material/mail_off:")
-HOME, *OTHERS = SCREENS = (MESH, RUN, STUDIO, RULES, LIBRARY, TASKS)
+HOME, *OTHERS = SCREENS = (MESH, RUN, STUDIO, WHATIF, PLAN, SWEEP, TWIN, LIBRARY, RULES, TASKS)
+"""In this order above every page; what a narrow window has no room for stands under a last entry."""
 
 
 def render() -> None:

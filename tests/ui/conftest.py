@@ -13,6 +13,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from lab import record as records
+from lab import standalone
 from lab.outcome import judge
 from lab.record import Record
 from lab.scenario import Scenario
@@ -112,7 +113,7 @@ def make_job(runs: Path, scenario: Scenario) -> MakeJob:
         job_id = records.new_run_id(scenario, engine, records.now(), records.nonce())
         folder = jobs.jobs_dir() / job_id
         folder.mkdir(parents=True)
-        (folder / "scenario.yaml").write_text(jobs.standalone_yaml(scenario), encoding="utf-8")
+        (folder / "scenario.yaml").write_text(standalone.yaml_text(scenario), encoding="utf-8")
         (folder / "log").write_text(log, encoding="utf-8")
         facts = {"engine": engine, "scenario_name": more.pop("name", "small"), "started_at": records.now().isoformat()}
         records.write_json(folder / "job.json", {**facts, "pid": more.pop("pid", None), "started_s": time.time() - 60})

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lab import units
+from lab import standalone, units
 from lab.errors import UsageError
 from lab.record import Record
 from lab.scenario import Scenario
@@ -86,7 +86,7 @@ def test_relative_paths_still_lead_to_their_files(tmp_path: Path) -> None:
             "roles": {"A": {"service": {"dist": "empirical", "path": "times.csv"}}},
         },
     }
-    moved = Scenario.parse(jobs.standalone_yaml(Scenario.from_data(data, base=tmp_path)), base="/")
+    moved = Scenario.parse(standalone.yaml_text(Scenario.from_data(data, base=tmp_path)), base="/")
     assert moved.profile == str(tmp_path / "mine.yaml")
     assert load.offered(moved).tasks == 2
 
@@ -94,7 +94,7 @@ def test_relative_paths_still_lead_to_their_files(tmp_path: Path) -> None:
 def test_every_shipped_scenario_can_become_a_job() -> None:
     for file in library.shipped().values():
         scenario = library.load(file.text, file.name)
-        assert Scenario.parse(jobs.standalone_yaml(scenario), base="/").mesh == scenario.mesh
+        assert Scenario.parse(standalone.yaml_text(scenario), base="/").mesh == scenario.mesh
         assert file.claim
 
 
