@@ -156,9 +156,10 @@ def _with_memory(profile: Profile, measured: Measured) -> Profile:
     """RSS of a process, what of a task's memory stays, and what a fresh process takes to start."""
     (light, *_), (holding, *_) = measured.live["light"], measured.live["holding"]
     base_bytes = float(np.median(_reports(light)["rss_bytes"]))
-    left_mib = _left_mib(holding, base_bytes)
+    left_mib, slack_bytes = _left_mib(holding, base_bytes), _slack_bytes(measured.live.get("closing", ()), base_bytes)
     memory = MemoryCosts(
-        base_mib=round(base_bytes / MIB, 2),
+        base_mib=round((base_bytes - slack_bytes) / MIB, 2),
+        slack_mib=round(slack_bytes / MIB, 2),
         garbage_per_task_mib=left_mib,
         touch_s_per_mib=round(measured.fill_s_per_mib, 7),
         drop_s_per_mib=round(measured.drop_s_per_mib, 7),
@@ -169,6 +170,16 @@ def _with_memory(profile: Profile, measured: Measured) -> Profile:
         "report_lead_s": round(_report_lead_s(measured.live["busy"][0]), 4),
     }
     return profile.model_copy(update={"memory": memory, **found})
+
+
+def _slack_bytes(records: Sequence[Record], base_bytes: float) -> float:
+    """What an idle worker gave back when its gate first closed; 0 if no gate did."""
+    found = [base_bytes]
+    for record in records:
+        closed, seen = record.events[record.events["kind"] == "gate_closed"]["t_s"], _reports(record)
+        if len(closed):
+            found += list(seen[(seen["active"] == 0) & (seen["t_s"] > closed.min())]["rss_bytes"])
+    return base_bytes - min(found)
 
 
 def _left_mib(record: Record, base_bytes: float) -> float:

@@ -77,6 +77,16 @@ mesh: {workers: 1, slots: 8}
 rules: {health: {report_s: 0.1, rss_limit_mib: 4096}, lease: {length_s: 1.0, sweep_s: 0.25}}
 faults: [{kind: kill_worker, at_s: 4.0, worker: 0}]
 """
+CLOSING: Final = """
+name: probe-closing
+description: A gate that closes, so that the worker gives back what it can.
+seed: 18
+workload:
+  arrivals: {kind: burst, count: 8}
+  roles: {any: {service: {dist: constant, mean_s: 0.4}, memory_mib: 40}}
+mesh: {workers: 1, slots: 2}
+rules: {health: {report_s: 0.1, rss_limit_mib: 160}}
+"""
 CHECK: Final = """
 name: probe-check
 description: Fitted to nothing; how well the profile predicts it.

@@ -17,13 +17,14 @@ from lab.record import Record
 from lab.scenario import Scenario
 
 PLAN: Final = (
-    ("light", probes.LIGHT, 2, 12.0),
+    ("light", probes.LIGHT, 1, 12.0),
     ("busy", probes.BUSY, 1, 7.0),
     ("drain", probes.DRAIN, 3, 2.7),
-    ("crowd", probes.CROWD, 3, 2.7),
+    ("crowd", probes.CROWD, 2, 2.7),
     ("brisk", probes.BRISK, 1, 6.0),
     ("computing", probes.COMPUTING, 1, 12.0),
     ("holding", probes.HOLDING, 1, 8.5),
+    ("closing", probes.CLOSING, 1, 4.5),
     ("check", probes.CHECK, 2, 8.3),
 )
 """(name, probe, repeats, about how long one takes in seconds): repeats tell how far the machine differs from itself."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -401,7 +401,6 @@ def machinery(scenario: Scenario) -> str | None:
     return f"what the machinery costs (profile {scenario.profile}: {1_000 * cost_s:.3g} ms a task on an idle mesh)"
 
 
-@cache
 def _built_in_cost_s(name: str) -> float | None:
     """Seconds that a task costs an idle mesh under a built-in profile; None for one in which all is free."""
     found = profiles.load(name)

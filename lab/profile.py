@@ -63,7 +63,13 @@ class Cost(Rules):
 class MemoryCosts(Rules):
     """How the RSS of a worker process behaves around the memory that its tasks hold."""
 
-    base_mib: float = Field(0.0, ge=0, le=65_536, description="An idle worker process.")
+    base_mib: float = Field(0.0, ge=0, le=65_536, description="An idle worker process that has given back what it can.")
+    slack_mib: float = Field(
+        0.0,
+        ge=0,
+        le=65_536,
+        description="What an idle process has beyond that, until it is first asked to give back.",
+    )
     touch_s_per_mib: float = Field(
         0.0, ge=0, le=1, description="Processor time that a task takes to fill a MiB of its memory, at its start."
     )
@@ -76,8 +82,13 @@ class MemoryCosts(Rules):
 
     @property
     def base_bytes(self) -> int:
-        """RSS of an idle worker process in bytes."""
+        """RSS of an idle worker process in bytes, at the least."""
         return int(self.base_mib * MIB)
+
+    @property
+    def slack_bytes(self) -> float:
+        """What an idle process has beyond that before its first release, in bytes."""
+        return self.slack_mib * MIB
 
     @property
     def garbage_per_task_bytes(self) -> float:
@@ -153,7 +164,8 @@ def load(name: str, base: Path | None = None) -> Profile:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         wrong = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-        raise UsageError(f"profile {name!r} ({path}) is not a profile: {wrong}") from error
+        mend = f"; measure again with `meshlab calibrate`, or remove {path}" if path.parent == folder() else ""
+        raise UsageError(f"profile {name!r} ({path}) is not a profile: {wrong}{mend}") from error
     except ValueError as error:  # no text, or no name that a file can have
         raise UsageError(f"profile {name!r} is not a profile: {error}") from error
 

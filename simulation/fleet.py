@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from functools import partial
 
-from lab.limits import ATTEMPTS_MAX, LOOP_FILL_BYTES_MAX, MIB
+from lab.limits import ATTEMPTS_MAX
 from lab.profile import Profile
 from lab.rules import retry
 from lab.rules.tasks import State
@@ -17,6 +16,7 @@ from lab.workload import Column, Plan
 from simulation.automaton import CLAIMED, DUE, FAILED, FAILED_FOR_GOOD, SUCCEEDED
 from simulation.clock import Clock
 from simulation.deadlines import Deadlines
+from simulation.effort import Effort
 from simulation.machinery import Line, Machinery
 from simulation.memory import Memory
 from simulation.post import Post
@@ -54,8 +54,8 @@ class Fleet:
         self._plain = plan.plain and not self.deadlines.in_vain
         self.planned: list[tuple[Column, bytes] | None] = [None] * (ATTEMPTS_MAX + 2)
         self._holds_memory = any(role.memory_mib for role in roles) or profile.memory.garbage_per_task_mib > 0
-        touches = self._holds_memory and profile.memory.touch_s_per_mib > 0
-        self._burns = touches or any(role.cpu_share for role in roles)
+        self._burns = any(role.cpu_share for role in roles)
+        self._effort = Effort(clock, plan, profile.memory)
         self._returning: Line[tuple[int, int]] | None = machinery.line(
             machinery.reaper, [profile.due], self._return_all, "due"
         )
@@ -276,26 +276,12 @@ class Fleet:
         if worker.timers is not None and ends_s > now_s:
             ends_s = worker.timers.ring_at(now_s, ends_s - now_s)
         slot.callbacks = self.when_done
-        computes_s = self._computes_s(slot, ends_s - now_s) if self._burns else 0.0
-        if computes_s > 0.0:
-            worker.loop.crowd.add(computes_s, partial(self._computed, slot, ends_s))
+        if self._effort.is_needed:
+            self._effort.begin(slot, ends_s - now_s, ends_s)
         else:
             self._clock.put(slot, ends_s)
         if self._heeds_claims:
             self._started(slot)
-
-    def _computes_s(self, slot: Slot, work_s: float) -> float:
-        """Processor time of the attempt, all before its waiting: filling its memory, and the share of its role."""
-        held_bytes = self._plan.memory_bytes[slot.task]
-        filling_s = held_bytes / MIB * self._profile.memory.touch_s_per_mib
-        if held_bytes <= LOOP_FILL_BYTES_MAX:
-            slot.worker.loop.book(filling_s)
-            filling_s = 0.0
-        return work_s * self._plan.cpu_share(slot.task) + filling_s
-
-    def _computed(self, slot: Slot, ends_s: float) -> None:
-        """An attempt has had its share of the processor: it ends when its time has passed, or now if that is over."""
-        self._clock.put(slot, max(ends_s, self._clock.now))
 
     def _drawn_s(self, slot: Slot, attempt: int) -> float:
         """What comes of this attempt where more than the plan's columns has a say. Returns how long (s) it works."""
@@ -311,7 +297,7 @@ class Fleet:
 
     def _started(self, slot: Slot) -> None:
         """Memory and processor are taken; and whoever waits for a claim is told."""
-        if self._holds_memory:
+        if self._holds_memory and not self._effort.fills_in_a_thread(slot.task):
             slot.worker.memory.hold(self._plan.memory_bytes[slot.task])
         if self._burns:
             slot.worker.cpu += self._plan.cpu_share(slot.task)
@@ -323,9 +309,8 @@ class Fleet:
         if worker.hindered and self._must_wait(self.work_done, slot, needs_store=False):
             return
         if self._holds_memory:
-            held_bytes = self._plan.memory_bytes[slot.task]
-            worker.memory.let_go(held_bytes)
-            worker.loop.book(held_bytes / MIB * self._profile.memory.drop_s_per_mib)
+            worker.memory.let_go(self._plan.memory_bytes[slot.task])
+            self._effort.give_back(slot)
         if self._burns:
             worker.cpu -= self._plan.cpu_share(slot.task)
         if self.post is not None and self.post.holds_back(slot):

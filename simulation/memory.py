@@ -15,14 +15,15 @@ class Memory:
     def __init__(self, costs: MemoryCosts) -> None:
         self._costs = costs
         self.base_bytes = costs.base_bytes
-        self.held_bytes = self.garbage_bytes = self.kept_bytes = 0.0
+        self.held_bytes = self.garbage_bytes = 0.0
+        self.kept_bytes = costs.slack_bytes
 
     @property
     def rss_bytes(self) -> float:
         """What the system would report."""
         return self.base_bytes + self.held_bytes + self.garbage_bytes + self.kept_bytes
 
-    def hold(self, task_bytes: int) -> None:
+    def hold(self, task_bytes: float) -> None:
         """A task begins: it takes the memory that it needs."""
         self.held_bytes += task_bytes
 

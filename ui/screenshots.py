@@ -85,10 +85,15 @@ def _drawn(page: Page) -> None:
     page.locator("svg .node").nth(5).wait_for()
 
 
+def _asked(page: Page) -> None:
+    page.locator(".js-plotly-plot .scatterlayer .trace").nth(2).wait_for()
+
+
 SHOTS: Final = (
     Shot("mesh", "/", _stressed),
     Shot("run", "/run?run={runs}", _charts),
     Shot("studio", "/studio?scenario=sdlc_quick", _edited),
+    Shot("whatif", "/whatif?scenario=sdlc_quick&card=redis-away", _asked),
     Shot("rules", "/rules", _played),
     Shot("states", "/rules?rules=Task+states", _drawn),
     Shot("runs", "/runs", _shows("sdlc")),
