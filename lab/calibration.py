@@ -34,7 +34,8 @@ LOOP_WORK_S_MAX: Final = 0.0001
 ASIDE_SHARE_MAX: Final = 2.0
 WAKES: Final = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 """What is tried for how often a loop must get the interpreter back."""
-LEFT_SHARE_MIN: Final = 0.01
+LEFT_SHARE_MIN: Final = 0.05
+"""A process grows by a few MiB with its first tasks and then stays; what every task leaves must be more than that."""
 SWITCH_S: Final = 0.005
 """CPython's default switch interval (sys.getswitchinterval)."""
 
@@ -167,7 +168,7 @@ def _with_memory(profile: Profile, measured: Measured) -> Profile:
     found = {
         "worker_start_s": round(_start_s(holding), 4),
         "heartbeat_s": round(_heartbeat_s(light), 6),
-        "report_lead_s": round(_report_lead_s(measured.live["busy"][0]), 4),
+        "report_lead_s": round(_report_lead_s([*measured.live["busy"], *measured.live.get("check", ())]), 4),
     }
     return profile.model_copy(update={"memory": memory, **found})
 
@@ -184,7 +185,7 @@ def _slack_bytes(records: Sequence[Record], base_bytes: float) -> float:
 
 def _left_mib(record: Record, base_bytes: float) -> float:
     """What each task leaves in the process that nobody gives back, in MiB: RSS as a base, what running tasks hold, and
-    a part for every task that has ended. Less than a hundredth of what a task holds is noise.
+    a part for every task that has ended. Less than LEFT_SHARE_MIN of what a task holds is none.
     """
     from scipy.optimize import nnls
 
@@ -212,11 +213,13 @@ def _start_s(record: Record) -> float:
     return max(0.0, float(claims.min()) - float(left.min()) - restart_s) if len(left) and len(claims) else 0.0
 
 
-def _report_lead_s(record: Record) -> float:
-    """How long before the start the workers reported last, by the rhythm of their reports."""
-    report_s = Scenario.from_data(record.info["scenario"]).rules.health.report_s
-    reports = _reports(record)
-    return float(np.median(-reports["t_s"] % report_s)) if len(reports) else 0.0
+def _report_lead_s(records: Sequence[Record]) -> float:
+    """How long before the start the workers reported last, by their reports' rhythm: not the same in every run."""
+    leads_s: list[float] = []
+    for record in records:
+        report_s = Scenario.from_data(record.info["scenario"]).rules.health.report_s
+        leads_s += list(-_reports(record)["t_s"] % report_s)
+    return float(np.median(leads_s)) if leads_s else 0.0
 
 
 def _heartbeat_s(record: Record) -> float:

@@ -183,7 +183,8 @@ def why_not(answer: Answer, free_bytes: int | None = None, cores: int | None = N
 def _memory(scenario: Scenario, winner: Measured, free_bytes: int) -> str | None:
     """Every worker has its base, and in the worst case a task of the largest role in every slot."""
     largest_mib = max(role.memory_mib for role in scenario.workload.roles.values())
-    base = profile.load(scenario.profile, scenario.base).memory.base_bytes or profile.load("default").memory.base_bytes
+    costs = profile.load(scenario.profile, scenario.base).memory
+    base = costs.fresh_bytes or profile.load("default").memory.fresh_bytes
     held = min(largest_mib * winner.candidate.slots, scenario.rules.health.rss_limit_mib) * MIB
     needed = winner.candidate.workers * (base + held)
     if needed <= limits.PLAN_CONFIRM_MEMORY_SHARE_MAX * free_bytes:

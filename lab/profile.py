@@ -91,6 +91,11 @@ class MemoryCosts(Rules):
         return self.slack_mib * MIB
 
     @property
+    def fresh_bytes(self) -> float:
+        """RSS of an idle worker process that has not been asked to give anything back, in bytes."""
+        return self.base_bytes + self.slack_bytes
+
+    @property
     def garbage_per_task_bytes(self) -> float:
         """Garbage that any task leaves, in bytes."""
         return self.garbage_per_task_mib * MIB

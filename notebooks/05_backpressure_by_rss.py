@@ -111,7 +111,7 @@ pressure = largest_worker(
     (gated, "model", teaching.MODEL_COLOUR, "dash"),
 )
 assert not live.info["checks"]["failed"], live.info["checks"]["failed"]
-assert abs(peak_mib(gated) / peak_mib(free) - 1) < 0.02
+assert abs(peak_mib(gated) / peak_mib(free) - 1) < 0.05
 assert LIMIT_MIB < peak_mib(live) < 1.1 * peak_mib(gated)
 assert above(gated) < 0.7 * above(free) and mean_s(gated) > 1.3 * mean_s(free)
 pressure

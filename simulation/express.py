@@ -30,8 +30,7 @@ from simulation.store import Store
 def is_clear(plan: Plan, profile: Profile) -> bool:
     """Whether only arrivals, claims, work, verdicts and scheduled retries can happen, and cost no time of machinery."""
     rules, roles = plan.scenario.rules, plan.scenario.workload.roles.values()
-    idle_bytes = profile.memory.base_bytes + profile.memory.slack_bytes
-    gates_stay_open = health.gate_open(True, health.score(idle_bytes, rules.health), rules.health)
+    gates_stay_open = health.gate_open(True, health.score(profile.memory.fresh_bytes, rules.health), rules.health)
     return (
         plan.plain
         and profile.is_free

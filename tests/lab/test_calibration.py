@@ -126,7 +126,7 @@ def report(t_s: float, worker: str, rss_mib: float, active: int = 0, cpu: float 
 @pytest.mark.parametrize(("left_mib", "found_mib"), [(1.5, 1.5), (0.05, 0.0)])
 def test_what_a_process_weighs_and_what_tasks_leave_behind(make: Make, left_mib: float, found_mib: float) -> None:
     """Base 70 MiB. Tasks hold 20 and leave 1.5, so RSS is 70 at first, 90 with one at work, 71.5 after it, 91.5 with
-    the next, 73 after both. Less than a hundredth of the 20 is noise.
+    the next, 73 after both. Less than a twentieth of the 20 is none.
 
     The first process is gone at 4.0, its heir is there half a second later by the rule and claims at 5.25: it took
     0.75 s to start.
@@ -170,6 +170,21 @@ def test_how_far_a_machine_is_from_itself(seeds: list[int], noise: float | str |
     assert found.get("noise") == (pytest.approx(spread, abs=1e-4) if noise == "spread" else noise)
 
 
+@pytest.mark.parametrize(("closes_at_s", "given_back_mib"), [(1.0, 13.0), (None, 0.0)])
+def test_what_an_idle_process_gives_back_when_its_gate_closes(
+    make: Make, closes_at_s: float | None, given_back_mib: float
+) -> None:
+    """Base 89 MiB. Idle at 0.5 s: 89. One task of 40 at 1 s: 129, and the gate closes. Idle again at 2 s: 76, so that
+    13 of the 89 were slack. A gate that never closes gives nothing back.
+    """
+    closing = make(
+        [(0.0, "submitted"), (0.9, "claimed"), (1.9, "succeeded")],
+        samples=[report(0.5, "w0.1", 89.0), report(1.0, "w0.1", 129.0, 1), report(2.0, "w0.1", 76.0)],
+        events=[EventRow(closes_at_s, "gate_closed", "w0.1", -1, "")] if closes_at_s else [],
+    )
+    assert calibration._slack_bytes([closing], 89.0 * MIB) == given_back_mib * MIB
+
+
 # ---- a machine that is known -----------------------------------------------------------------------------------------
 
 SIZES: dict[str, dict[str, Any]] = {  # the same probes, as short as they can be and still tell something
@@ -180,6 +195,7 @@ SIZES: dict[str, dict[str, Any]] = {  # the same probes, as short as they can be
     "brisk": {"workload__arrivals__duration_s": 1},
     "computing": {},
     "holding": {},
+    "closing": {},
     "check": {"workload__arrivals__duration_s": 4},
 }
 UNSEEN = """

@@ -122,10 +122,11 @@ def test_a_profile_that_is_not_there_is_refused() -> None:
 
 
 def test_a_machine_without_proc_has_a_processor_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(*_: Any, **__: Any) -> str:
-        raise FileNotFoundError
+    class Nowhere(type(Path())):  # type: ignore[misc]
+        def read_text(self, *_: Any, **__: Any) -> str:
+            raise FileNotFoundError
 
-    monkeypatch.setattr(calibration_age.Path, "read_text", missing)
+    monkeypatch.setattr(calibration_age, "Path", Nowhere)
     assert fingerprint({})["processor"] == (platform.processor() or "unknown")
 
 

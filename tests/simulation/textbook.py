@@ -244,8 +244,7 @@ class Textbook:
         rules = self.rules.health
         while True:
             for worker in [worker for worker in self.workers if worker.alive and worker.awake.triggered]:
-                memory = self.profile.memory
-                score = health.score(memory.base_bytes + memory.slack_bytes + worker.held_bytes, rules)
+                score = health.score(self.profile.memory.fresh_bytes + worker.held_bytes, rules)
                 worker.gate_open = health.gate_open(worker.gate_open, score, rules)
                 self._offer(worker)
             yield self.env.timeout(rules.report_s)

@@ -81,7 +81,7 @@ WORSE: dict[str, Callable[[Run, Run], bool]] = {
     "provider_away": lambda flawed, cured: flawed.play.last["dead"] > cured.play.last["dead"],
     "sleeping_slots": lambda flawed, cured: flawed.play.slot_s("asleep") > cured.play.slot_s("asleep"),
     "queue_jumpers": lambda flawed, cured: _median(flawed) > 1.5 * _median(cured),
-    "memory": lambda flawed, cured: _peak_mib(flawed) > 1.25 * _peak_mib(cured),
+    "memory": lambda flawed, cured: _peak_mib(flawed) > 1.15 * _peak_mib(cured),
 }
 
 

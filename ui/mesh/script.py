@@ -6,6 +6,7 @@ was given. What it adds happens `LEAD_S` later, so that both sides hear of it in
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -163,7 +164,9 @@ class Script:
         return self.stress.on and self.stress.mode == "hold"
 
     def _moment(self, now_s: float) -> float:
-        return round(max(now_s + LEAD_S, self.last_s + STEP_S if self.last_s else 0.0), 3)
+        """Whole ms, and never sooner than both sides can hear of it: what has come by then stays as it is."""
+        earliest_s = max(now_s + LEAD_S, self.last_s + STEP_S if self.last_s else 0.0)
+        return math.ceil(round(1_000 * earliest_s, 6)) / 1_000
 
     def _with_fault(self, fault: Data) -> Script:
         return replace(self, faults=(*self.faults, fault))._checked()
