@@ -111,7 +111,7 @@ pressure = largest_worker(
     (gated, "model", teaching.MODEL_COLOUR, "dash"),
 )
 assert not live.info["checks"]["failed"], live.info["checks"]["failed"]
-assert abs(peak_mib(gated) / peak_mib(free) - 1) < 0.05
+assert abs(peak_mib(gated) / peak_mib(free) - 1) < 0.1
 assert LIMIT_MIB < peak_mib(live) < 1.1 * peak_mib(gated)
 assert above(gated) < 0.7 * above(free) and mean_s(gated) > 1.3 * mean_s(free)
 pressure
@@ -147,7 +147,7 @@ assert (
     counted["peak RSS (MiB)"] < LIMIT_MIB
     and counted["mean latency (s)"] < table.loc["scope: worker", "mean latency (s)"]
 )
-assert abs(3 * counted["peak RSS (MiB)"] / (2 * peak_mib(gated)) - 1) < 0.05
+assert abs(3 * counted["peak RSS (MiB)"] / (2 * peak_mib(gated)) - 1) < 0.15
 assert table["mean latency (s)"].idxmax() == "… and replaced after 0.5 s"
 print(
     f"the largest sizes of all processes together: {2 * peak_mib(gated):,.0f} MiB with gates, "
@@ -157,7 +157,7 @@ table.style.format("{:.0f}").format("{:.2f}", subset="mean latency (s)")
 
 # %% [markdown]
 # The last row has one slot less than the others and is the best deal: five tasks to a worker can never reach the
-# limit, so no gate ever closes, and in all the three processes need as much memory as the two, to a few per cent. The
+# limit, so no gate ever closes, and in all the three processes need about as much memory as the two. The
 # row above it is the worst: to replace a process whose memory is about to come back by itself costs a start and gains
 # nothing. `recycle_after_s`, 30 s by default, is for memory that will *not* come back.
 #

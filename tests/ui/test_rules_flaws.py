@@ -71,8 +71,9 @@ def _median(run: Run) -> float:
     return float(run.record.info["summary"]["latency_s"]["p50"])
 
 
-def _peak_mib(run: Run) -> float:
-    return max(mib for curve in run.play.rss_mib.values() for _, mib in curve)
+def _beyond_mib(run: Run) -> float:
+    """By how much all reports together lie above the limit: a peak alone is a matter of when one looks."""
+    return sum(max(0.0, mib - run.play.limit_mib) for curve in run.play.rss_mib.values() for _, mib in curve)
 
 
 WORSE: dict[str, Callable[[Run, Run], bool]] = {
@@ -81,7 +82,7 @@ WORSE: dict[str, Callable[[Run, Run], bool]] = {
     "provider_away": lambda flawed, cured: flawed.play.last["dead"] > cured.play.last["dead"],
     "sleeping_slots": lambda flawed, cured: flawed.play.slot_s("asleep") > cured.play.slot_s("asleep"),
     "queue_jumpers": lambda flawed, cured: _median(flawed) > 1.5 * _median(cured),
-    "memory": lambda flawed, cured: _peak_mib(flawed) > 1.15 * _peak_mib(cured),
+    "memory": lambda flawed, cured: _beyond_mib(flawed) > 1.5 * _beyond_mib(cured),
 }
 
 
