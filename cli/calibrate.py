@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cli import failing
 from cli.status import StatusFile
@@ -37,11 +37,7 @@ def command(options: argparse.Namespace) -> int:
     try:
         found, path = _calibrated(options, status)
     except (Exception, KeyboardInterrupt) as error:
-        failure = failing.explain(error, runs_folder(None))
-        tell(failure.message)
-        state: Any = "cancelled" if failure.exit_status == EXIT_INTERRUPTED else "failed"
-        status.end(state, failure.exit_status, message=failure.message)
-        return failure.exit_status
+        return failing.ended(error, runs_folder(None), status)
     status.end("done", 0, result={"profile": str(path), "fit": found.fit})
     return _tell(options, found, path)
 

@@ -7,7 +7,8 @@ import traceback
 from pathlib import Path
 from typing import NamedTuple
 
-from cli.terminal import harmless
+from cli.status import StatusFile
+from cli.terminal import harmless, tell
 from lab.errors import Interrupted, LabError
 
 
@@ -16,6 +17,15 @@ class Failure(NamedTuple):
 
     message: str
     exit_status: int
+
+
+def ended(error: BaseException, folder: Path, status: StatusFile) -> int:
+    """A command ends with an error: it is said, in its status file too. Returns the exit status; `folder` as below."""
+    failure = explain(error, folder)
+    tell(failure.message)
+    cancelled = failure.exit_status == Interrupted.exit_status
+    status.end("cancelled" if cancelled else "failed", failure.exit_status, message=failure.message)
+    return failure.exit_status
 
 
 def explain(error: BaseException, folder: Path) -> Failure:

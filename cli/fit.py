@@ -11,9 +11,8 @@ from cli.overriding import loaded
 from cli.status import StatusFile
 from cli.stopping import EXIT_INTERRUPTED, StopFlag
 from cli.terminal import BOLD, NONE, harmless, painted, percent, say, say_json, seconds, table, tell
-from cli.watching import Meter
+from cli.watching import Meter, both
 from lab.errors import LabError, Unavailable, UsageError
-from lab.progress import Progress
 from lab.units import plural
 
 if TYPE_CHECKING:
@@ -56,9 +55,7 @@ def _fit(options: argparse.Namespace, status: StatusFile, stop: StopFlag) -> tup
     if not options.no_replay and not stop():
         meter = Meter(quiet=options.quiet)
 
-        def told(progress: Progress) -> None:
-            meter(progress)
-            status.on_progress(progress)
+        told = both(meter, status.on_progress)
 
         replay = fitted.replay(simulate, path, on_progress=told, stop=stop)
         meter.clear()

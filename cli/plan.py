@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cli import failing
 from cli.overriding import loaded
@@ -14,7 +14,7 @@ from cli.plan_words import report
 from cli.status import StatusFile
 from cli.stopping import EXIT_INTERRUPTED, StopFlag
 from cli.terminal import BOLD, GREEN, RED, YELLOW, painted, runs_folder, say, say_json, tell
-from cli.watching import Meter
+from cli.watching import Meter, both
 from lab.errors import Interrupted, UsageError
 from lab.progress import Progress, Stop
 
@@ -32,11 +32,7 @@ def command(options: argparse.Namespace) -> int:
     try:
         return _plan(options, status)
     except (Exception, KeyboardInterrupt) as error:
-        failure = failing.explain(error, runs_folder(None))
-        tell(failure.message)
-        state: Any = "cancelled" if failure.exit_status == EXIT_INTERRUPTED else "failed"
-        status.end(state, failure.exit_status, message=failure.message)
-        return failure.exit_status
+        return failing.ended(error, runs_folder(None), status)
 
 
 def _plan(options: argparse.Namespace, status: StatusFile) -> int:
@@ -53,7 +49,7 @@ def _plan(options: argparse.Namespace, status: StatusFile) -> int:
     with StopFlag() as stop:
         stop.before_exit = lambda: status.end("cancelled", EXIT_INTERRUPTED, message="stopped at once")
         meter = Meter(quiet=options.quiet)
-        watch = _both(meter, status.on_progress)
+        watch = both(meter, status.on_progress)
         replications = options.replications or REPLICATIONS
         answer = plan(
             simulate, scenario, objectives, candidates, prices, replications,
@@ -81,14 +77,6 @@ def _objectives(options: argparse.Namespace) -> Objectives:
         dead_share=options.dead_max,
         rss_mib=options.rss_max,
     )
-
-
-def _both(*listeners: Callable[[Progress], None]) -> Callable[[Progress], None]:
-    def told(progress: Progress) -> None:
-        for listener in listeners:
-            listener(progress)
-
-    return told
 
 
 def _confirmed(

@@ -28,11 +28,7 @@ def command(options: argparse.Namespace) -> int:
     try:
         return _run(options, folder, status)
     except (Exception, KeyboardInterrupt) as error:
-        failure = failing.explain(error, folder)
-        tell(failure.message)
-        state: Any = "cancelled" if failure.exit_status == EXIT_INTERRUPTED else "failed"
-        status.end(state, failure.exit_status, message=failure.message)
-        return failure.exit_status
+        return failing.ended(error, folder, status)
 
 
 def _run(options: argparse.Namespace, folder: Path, status: StatusFile) -> int:

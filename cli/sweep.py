@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from cli import failing
 from cli.overriding import loaded
 from cli.status import StatusFile
 from cli.stopping import EXIT_INTERRUPTED, StopFlag
 from cli.terminal import harmless, runs_folder, say, say_json, tell
-from cli.watching import Meter
+from cli.watching import Meter, both
 from lab.errors import Unavailable, UsageError
-from lab.progress import OnProgress, Progress, Stop
+from lab.progress import OnProgress, Stop
 
 if TYPE_CHECKING:
     from lab.sweep_design import Design
@@ -33,11 +33,7 @@ def command(options: argparse.Namespace) -> int:
     try:
         return _sweep(options, status)
     except (Exception, KeyboardInterrupt) as error:
-        failure = failing.explain(error, runs_folder(None))
-        tell(failure.message)
-        state: Any = "cancelled" if failure.exit_status == EXIT_INTERRUPTED else "failed"
-        status.end(state, failure.exit_status, message=failure.message)
-        return failure.exit_status
+        return failing.ended(error, runs_folder(None), status)
 
 
 def _sweep(options: argparse.Namespace, status: StatusFile) -> int:
@@ -46,9 +42,7 @@ def _sweep(options: argparse.Namespace, status: StatusFile) -> int:
     _demand_folder("--html", options.html)
     meter = Meter(quiet=options.quiet)
 
-    def told(progress: Progress) -> None:
-        meter(progress)
-        status.on_progress(progress)
+    told = both(meter, status.on_progress)
 
     with StopFlag() as stop:
         stop.before_exit = lambda: status.end(

@@ -12,7 +12,7 @@ from cli import failing, twin_words
 from cli.status import StatusFile
 from cli.stopping import EXIT_INTERRUPTED, StopFlag
 from cli.terminal import runs_folder, say, say_json, tell
-from cli.watching import Meter
+from cli.watching import Meter, both
 from lab.errors import Unavailable, UsageError
 from lab.progress import Progress
 
@@ -33,11 +33,7 @@ def command(options: argparse.Namespace) -> int:
     try:
         return _command(options, status)
     except (Exception, KeyboardInterrupt) as error:
-        failure = failing.explain(error, Path(options.out or "."))
-        tell(failure.message)
-        state: Any = "cancelled" if failure.exit_status == EXIT_INTERRUPTED else "failed"
-        status.end(state, failure.exit_status, message=failure.message)
-        return failure.exit_status
+        return failing.ended(error, Path(options.out or "."), status)
 
 
 def _command(options: argparse.Namespace, status: StatusFile) -> int:
@@ -51,12 +47,7 @@ def _command(options: argparse.Namespace, status: StatusFile) -> int:
     target = _target(options.out)
     with StopFlag() as stop:
         meter = Meter(quiet=options.quiet)
-
-        def on_progress(progress: Progress) -> None:
-            meter(progress)
-            status.on_progress(progress)
-
-        study = _study(options, cases, on_progress, _on_done(options, target), stop)
+        study = _study(options, cases, both(meter, status.on_progress), _on_done(options, target), stop)
         meter.clear()
         data = study.data
         if target is not None:

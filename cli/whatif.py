@@ -15,7 +15,7 @@ from cli.overriding import loaded
 from cli.status import StatusFile
 from cli.stopping import EXIT_INTERRUPTED, StopFlag
 from cli.terminal import BOLD, DIM, RED, painted, runs_folder, say, say_json, table, tell
-from cli.watching import Meter
+from cli.watching import Meter, both
 from lab.errors import Interrupted, LabError, Unavailable, UsageError
 from lab.progress import Progress
 
@@ -72,11 +72,7 @@ def command(options: argparse.Namespace) -> int:
     try:
         return _list(options) if options.list else _ask(options, status)
     except (Exception, KeyboardInterrupt) as error:
-        failure = failing.explain(error, runs_folder(None))
-        tell(failure.message)
-        cancelled = failure.exit_status == EXIT_INTERRUPTED
-        status.end("cancelled" if cancelled else "failed", failure.exit_status, message=failure.message)
-        return failure.exit_status
+        return failing.ended(error, runs_folder(None), status)
 
 
 def _ask(options: argparse.Namespace, status: StatusFile) -> int:
@@ -90,7 +86,7 @@ def _ask(options: argparse.Namespace, status: StatusFile) -> int:
     with StopFlag() as stop:
         stop.before_exit = lambda: status.end("cancelled", EXIT_INTERRUPTED, message="stopped at once")
         meter = Meter(quiet=options.quiet)
-        found = _answered(options, scenario, questions, refused, _both(meter, status.on_progress), stop)
+        found = _answered(options, scenario, questions, refused, both(meter, status.on_progress), stop)
         meter.clear()
         result = found.as_json()
         if options.json:
@@ -161,14 +157,6 @@ def _live(question: Question, on_progress: Callable[[Progress], None], stop: Sto
 def _saved(record: Record) -> Record:
     record.save(runs_folder(None) / str(record.info["run_id"]))
     return record
-
-
-def _both(*listeners: Callable[[Progress], None]) -> Callable[[Progress], None]:
-    def told(progress: Progress) -> None:
-        for listener in listeners:
-            listener(progress)
-
-    return told
 
 
 def _concluded(found: Found, status: StatusFile) -> int:
