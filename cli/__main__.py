@@ -6,6 +6,5 @@ import sys
 
 from cli.main import main
 
-# The guard matters: worker processes that are spawned import this module again.
 if __name__ == "__main__":
     sys.exit(main())

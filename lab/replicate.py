@@ -4,20 +4,18 @@
     from simulation import simulate
     replicate.run(simulate, scenario, 20).table()
 
-Engines come as arguments, because `lab` imports none. What is done in another process travels there by its name, so
-it must be a function of a module (or a `functools.partial` of one). The results do not depend on the number of cores.
+Engines come as arguments, because `lab` imports none. The results do not depend on the number of cores.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import pickle
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -25,6 +23,10 @@ from itertools import islice
 from multiprocessing.synchronize import Event
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
+
+import cloudpickle  # type: ignore[import-untyped]
+from loky import ProcessPoolExecutor  # type: ignore[import-untyped]
+from loky.backend import get_context  # type: ignore[import-untyped]
 
 from lab.errors import Interrupted, Unavailable, UsageError
 from lab.metrics import Times
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 
     from lab.record import Record
 
+_LARGE_RUNS_ARE_NO_LEAK: Final = {"LOKY_MAX_MEMORY_LEAK_SIZE": "1e18"}
+"""loky would begin a new process after each run that leaves some hundred MB behind, and warn of it."""
 LOOK_S: Final = 0.1
 """How often a parallel run looks whether it has been stopped."""
 AHEAD: Final = 16
@@ -150,10 +154,11 @@ class Cores(Generic[Item, Result]):
         self._cores = cores = min(cores or core_count(), items)
         if cores > 1:
             _demand_portable(work)
-            context = multiprocessing.get_context("spawn")  # forking a process that holds threads (numpy's) can hang
-            self._stopped = context.Event()
+            # loky: forking a process that holds threads (numpy's) can hang, and what the standard library spawns runs
+            # the caller's script again, be it a page of the app or a script that forgot its `__main__` guard.
+            self._stopped = get_context("loky").Event()
             self._pool = ProcessPoolExecutor(
-                cores, mp_context=context, initializer=_begin_child, initargs=(self._stopped,)
+                cores, initializer=_begin_child, initargs=(self._stopped, os.getpid()), env=_LARGE_RUNS_ARE_NO_LEAK
             )
 
     def __enter__(self) -> Self:
@@ -165,7 +170,7 @@ class Cores(Generic[Item, Result]):
         if self._pool is not None:
             if error is not None:
                 self._stopped.set()
-            self._pool.shutdown(cancel_futures=True)
+            self._pool.shutdown(kill_workers=error is not None)
 
     def run(
         self,
@@ -227,13 +232,11 @@ class Cores(Generic[Item, Result]):
 
 
 def _demand_portable(work: Callable[..., Any]) -> None:
-    """Raise UsageError for what cannot travel to another process (which would otherwise wait for it for ever)."""
+    """Raise UsageError for what cannot travel to another process, say a function that holds a lock or a connection."""
     try:
-        pickle.dumps(work)
+        cloudpickle.dumps(work)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise UsageError(
-            f"{error}: other processes find a function by its name in a module; define it there, or use cores=1"
-        ) from error
+        raise UsageError(f"{error}: it cannot be handed to other processes; use cores=1") from error
 
 
 def _watched(total: int, on_progress: OnProgress) -> Callable[[int], None]:
@@ -261,19 +264,18 @@ _stopped: Event | None = None
 """Set when the parent wants its children to end."""
 
 
-def _begin_child(stopped: Event) -> None:
+def _begin_child(stopped: Event, parent: int) -> None:
     """Ctrl-C reaches every process of the terminal; only the parent decides. And no child outlives it."""
     global _stopped
     _stopped = stopped
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:  # it changes when the parent dies, even if nobody has asked how that ended
+        time.sleep(LOOK_S)
+    os._exit(1)
 
 
 def _in_child(work: Callable[[Item, Stop], Result], item: Item) -> Result:

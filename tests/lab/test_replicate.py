@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import operator
 import os
+import signal
+import subprocess
+import sys
+import threading
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 from lab import replicate
-from lab.errors import Interrupted, UsageError
+from lab.errors import Interrupted, Unavailable, UsageError
 from lab.metrics import Times
 from lab.pooling import pooled
 from lab.record import Record
@@ -80,9 +86,63 @@ def test_results_come_in_the_order_of_the_items_and_are_told_at_once() -> None:
     assert shares == [0.0, 1 / 3, 2 / 3, 1.0]
 
 
-def test_what_other_processes_cannot_find_is_told_and_not_waited_for() -> None:
-    with pytest.raises(UsageError, match="define it there, or use cores=1"):
-        replicate.run(lambda scenario, **_: simulate(scenario), SCENARIO, 2, cores=2)
+def test_the_callers_script_is_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor a page of the app: Streamlit makes the page that it runs the main module."""
+    script = tmp_path / "page.py"
+    script.write_text("raise SystemExit('run again')")
+    main = ModuleType("__main__")
+    main.__file__ = str(script)
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    assert len(replicate.run(simulate, SCENARIO, 2, cores=2).runs) == 2
+
+
+def test_a_function_of_a_notebook_travels_to_other_processes() -> None:
+    found = replicate.run(lambda scenario, **_: simulate(scenario), SCENARIO, 2, cores=2)
+    assert found.summary == replicate.run(simulate, SCENARIO, 2, cores=1).summary
+
+
+def test_what_cannot_travel_is_told_and_not_waited_for() -> None:
+    lock = threading.Lock()
+
+    def held(scenario: Scenario, **_: Any) -> Record:
+        with lock:
+            return simulate(scenario)
+
+    with pytest.raises(UsageError, match="use cores=1"):
+        replicate.run(held, SCENARIO, 2, cores=2)
+
+
+def test_a_process_that_is_killed_is_told() -> None:
+    with Cores(_killed, 2, 2) as cores, pytest.raises(Unavailable, match="ended from outside"):
+        cores.run([1, 2])
+
+
+def _killed(item: int, stop: Callable[[], bool]) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_no_process_outlives_the_one_that_asked() -> None:
+    """The asker is killed while both of its processes work: each holds the pipe open for as long as it lives."""
+    asker = subprocess.Popen([sys.executable, "-c", _ASKER], stdout=subprocess.PIPE)
+    assert asker.stdout is not None
+    with asker.stdout as pipe:
+        assert [pipe.readline(), pipe.readline()] == [b"working\n"] * 2
+        asker.kill()
+        assert pipe.read() == b""
+    assert asker.wait() == -signal.SIGKILL
+
+
+_ASKER = """
+import time
+from lab.replicate import Cores
+
+def work(item, stop):
+    print("working", flush=True)
+    time.sleep(3600)
+
+with Cores(work, 2, 2) as cores:
+    cores.run([1, 2])
+"""
 
 
 def _called(function: Callable[[int], int], item: int, stop: Callable[[], bool]) -> int:
