@@ -73,6 +73,10 @@ class Broker:
         """The key of a worker's processing list."""
         return f"{self.prefix}processing:{worker}"
 
+    async def rehearse(self) -> None:
+        """Open the connection, and let Redis have the script."""
+        await self.client.script_load(self._take.script)
+
     async def push(self, ids_by_class: Mapping[int, Sequence[int]], *, front: bool = False) -> None:
         """Put tasks into their queues, and wake idle workers. At the front, the first of `ids` will be served first."""
         pipe = self.client.pipeline(transaction=False)

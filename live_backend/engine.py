@@ -185,8 +185,10 @@ class LiveRun:
         rules = self.plan.scenario.rules
         submitting = Database(self.servers.dsn, self.schema, database.PLANNED_ONCE)
         sweeping = Database(self.servers.dsn, self.schema, database.PLANNED_ANEW)
-        parts = self._parts(supervisor, store, Store(submitting, rules.lease), Store(sweeping, rules.lease), broker)
+        producing, reaping = (Store(one, rules.lease) for one in (submitting, sweeping))
+        parts = self._parts(supervisor, store, producing, reaping, broker)
         await self._prepare(supervisor, store)
+        await asyncio.gather(producing.rehearse(), reaping.rehearse())
         await self._start(supervisor, store)
         work = (parts.reaper.run(), parts.producer.run(), parts.striker.strike_all())
         parts.helpers += [asyncio.ensure_future(one) for one in work]

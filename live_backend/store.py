@@ -90,6 +90,16 @@ class Store:
         self.database = database
         self._lease = lease
 
+    async def rehearse(self) -> None:
+        """Every statement of a task's way once, with no task: the server plans them and reads its catalogue now, and
+        not while the first tasks wait (some 30 ms; at 2,500 tasks a second it made 80 of them late).
+        """
+        await self.submit([])
+        await self.claim([], "")
+        await self._complete([], 0)
+        await self._settle([])
+        await self.due([])
+
     # -- the way of a task --
 
     async def submit(self, tasks: Sequence[NewTask]) -> set[int]:

@@ -94,6 +94,7 @@ class Worker:
         """Work until asked to leave. Returns the exit status."""
         await asyncio.to_thread(refuse_other_revision, self.config.dsn, self.config.schema)
         await self.work.start()
+        await self._rehearse()
         me = self.name, self.config.place, os.getpid(), os.uname().nodename, self.slots
         await self.claims.database.run(statements.HELLO, *me)
         self.heartbeat.start()
@@ -108,6 +109,12 @@ class Worker:
         await self.work.close()
         await self.verdicts.database.run(statements.FAREWELL, self.name)
         return EXIT_RECYCLED if self.heartbeat.must_leave else 0
+
+    async def _rehearse(self) -> None:
+        """Connections open and statements planned: whoever says hello is as quick as it will ever be."""
+        await asyncio.gather(self.claims.rehearse(), self.verdicts.rehearse())
+        with suppress(*GONE):  # it may be away: the fetch loop waits for it
+            await self.broker.rehearse()
 
     def start(self, epoch_s: float) -> None:
         """The run starts, or started, at this moment."""
