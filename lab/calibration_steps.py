@@ -9,17 +9,14 @@ due      from the moment that a retry is due to its PENDING row
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
-import pandas as pd
 
 from lab.draws import Floats
 from lab.record import Record
 from lab.workload import Plan
 
-STEPS: Final = ("submit", "intake", "again", "settle", "due")
 ENDED: Final = ("succeeded", "failed")
 
 
@@ -68,8 +65,3 @@ def quantiles_s(step: Floats, points: int) -> Floats:
     does not count as a whole part.
     """
     return np.quantile(step, (np.arange(points) + 0.5) / points)
-
-
-def medians_s(steps: Mapping[str, Floats]) -> pd.Series[float]:
-    """The median of each step that happened."""
-    return pd.Series({name: float(np.median(took)) for name, took in steps.items() if len(took)})

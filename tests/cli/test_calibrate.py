@@ -45,8 +45,8 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Quick to calibrate. Returns what was run live, as it happens."""
-    plan = [(name, text, 1, takes_s) for name, text, _, takes_s in calibration_run.PLAN if name in SHORT]
-    probes = {text: calibration_probes.probe(text, **SHORT[name]) for name, text, *_ in plan}
+    texts = {name: text for name, (text, _) in calibration_run.PROBES.items()}
+    probes = {texts[name]: calibration_probes.probe(texts[name], **values) for name, values in SHORT.items()}
     seen: list[str] = []
 
     def live(scenario: Scenario, **_: Any) -> Record:
@@ -57,7 +57,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         timings = [Timing(name, batch, (0.002,), 0.0005, 0.0004) for name in OPERATIONS for batch in (1, 100)]
         return Bench(tuple(timings), 0.0003, 0.00004, 0.001, 2, fingerprint({}))
 
-    monkeypatch.setattr(calibration_run, "PLAN", tuple(plan))
+    monkeypatch.setattr(calibration_run, "ORDER", tuple(SHORT))
     monkeypatch.setattr(calibration_probes, "probe", lambda text: probes[text])
     monkeypatch.setattr(calibration, "PASSES", 0)
     monkeypatch.setattr(calibration, "WAKES", (0.0, 1.0))

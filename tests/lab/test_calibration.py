@@ -19,7 +19,7 @@ from lab import calibration_probes as probes
 from lab import profile as profiles
 from lab.calibration import OPERATIONS, Measured, Straight, Timing, profile_of
 from lab.calibration_run import Bench, calibrate
-from lab.calibration_steps import medians_s, quantiles_s, steps_of, turnarounds
+from lab.calibration_steps import quantiles_s, steps_of, turnarounds
 from lab.errors import Interrupted
 from lab.limits import MIB
 from lab.profile import Cost, Profile
@@ -110,10 +110,6 @@ def test_quantiles_stand_in_the_middle_of_their_parts() -> None:
     assert quantiles_s(np.arange(5.0), 4) == pytest.approx([0.5, 1.5, 2.5, 3.5])
     straggler = np.array([*np.zeros(999), 60.0])
     assert quantiles_s(straggler, 101).max() == 0.0
-
-
-def test_medians_are_of_what_happened() -> None:
-    assert medians_s({"submit": np.array([1.0, 2.0, 9.0]), "due": np.empty(0)}).to_dict() == {"submit": 2.0}
 
 
 # ---- memory, and a process that starts -------------------------------------------------------------------------------
@@ -248,12 +244,9 @@ def on(machine: Profile, scenario: Scenario, **_: Any) -> Record:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The short probes in the place of the real ones, and fewer answers tried."""
     monkeypatch.setattr(calibration, "WAKES", (0.0, 1.0, 2.0, 4.0))
-    short = {name: partial(probes.probe, text, **SIZES[name]) for name, text, *_ in calibration_run.PLAN}
-    texts = {text: short[name] for name, text, *_ in calibration_run.PLAN}
+    texts = {text: partial(probes.probe, text, **SIZES[name]) for name, (text, _) in calibration_run.PROBES.items()}
     monkeypatch.setattr(probes, "probe", lambda text: texts[text]())
-    monkeypatch.setattr(
-        calibration_run, "PLAN", tuple((name, text, 1, takes_s) for name, text, _, takes_s in calibration_run.PLAN)
-    )
+    monkeypatch.setattr(calibration_run, "ORDER", tuple(calibration_run.PROBES))
 
 
 def figures_of(record: Record) -> dict[str, float]:
@@ -284,14 +277,14 @@ def test_it_predicts_what_it_was_not_fitted_to() -> None:
     assert found.worker_start_s == pytest.approx(MACHINE.worker_start_s, abs=0.12)  # up to a tenth until a task comes
     assert (found.cores, found.timer_tick_s) == (2, 0.001)
     assert found.measured_at is not None and "the model, 2 cores" in found.measured
-    assert set(found.fit) == {name for name, *_ in calibration_run.PLAN}
+    assert set(found.fit) == set(calibration_run.PROBES)
     assert abs(found.fit["check"]["latency_s.p50"]["error"]) < 0.04
     assert "noise" not in found.fit["check"]["latency_s.p50"]  # of one repeat nobody knows
 
     fractions = [one.fraction for one in seen]
     assert fractions == sorted(fractions)
     assert fractions[0] == 0.0 < fractions[-1] < 1.0
-    assert [one.note for one in seen][:2] == ["timing the operations", "probe light, 1 of 1"]
+    assert [one.note for one in seen][:2] == ["timing the operations", "probe 1 of 9: light"]
     assert seen[-1].note == "fitting"
 
 
