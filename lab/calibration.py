@@ -174,13 +174,21 @@ def _with_memory(profile: Profile, measured: Measured) -> Profile:
 
 
 def _slack_bytes(records: Sequence[Record], base_bytes: float) -> float:
-    """What an idle worker gave back when its gate first closed; 0 if no gate did."""
-    found = [base_bytes]
+    """What a worker gave back of its own when its gate first closed; 0 if no gate did. The median of many reports: in
+    some of them a task's memory is only half filled.
+    """
+    own: list[float] = []
     for record in records:
         closed, seen = record.events[record.events["kind"] == "gate_closed"]["t_s"], _reports(record)
         if len(closed):
-            found += list(seen[(seen["active"] == 0) & (seen["t_s"] > closed.min())]["rss_bytes"])
-    return base_bytes - min(found)
+            later = seen[seen["t_s"] > closed.min()]
+            own += list(later["rss_bytes"] - later["active"] * _held_mib(record) * MIB)
+    return max(0.0, base_bytes - float(np.median(own))) if own else 0.0
+
+
+def _held_mib(record: Record) -> float:
+    """What a task of the probe holds."""
+    return float(max(role["memory_mib"] for role in record.info["scenario"]["workload"]["roles"].values()))
 
 
 def _left_mib(record: Record, base_bytes: float) -> float:
@@ -189,7 +197,7 @@ def _left_mib(record: Record, base_bytes: float) -> float:
     """
     from scipy.optimize import nnls
 
-    held_mib = max(role["memory_mib"] for role in record.info["scenario"]["workload"]["roles"].values())
+    held_mib = _held_mib(record)
     moves, rows, grown = record.transitions, [], []
     for worker, seen in _reports(record).groupby("worker", observed=True):
         mine = moves[moves["worker"].astype(str) == str(worker)]

@@ -224,7 +224,8 @@ class Cores(Generic[Item, Result]):
             done, waiting = wait(waiting, timeout=LOOK_S, return_when=FIRST_COMPLETED)
             for future in done:
                 on_done(future.result())
-            watched(len(asked) - len(waiting))
+            if not self._stopped.is_set():  # else some were cancelled, and not done
+                watched(len(asked) - len(waiting))
             if stop() and not self._stopped.is_set():
                 self._stopped.set()
                 left = iter(())

@@ -167,15 +167,18 @@ def test_how_far_a_machine_is_from_itself(seeds: list[int], noise: float | str |
 
 
 @pytest.mark.parametrize(("closes_at_s", "given_back_mib"), [(1.0, 13.0), (None, 0.0)])
-def test_what_an_idle_process_gives_back_when_its_gate_closes(
+def test_what_a_process_gives_back_when_its_gate_closes(
     make: Make, closes_at_s: float | None, given_back_mib: float
 ) -> None:
-    """Base 89 MiB. Idle at 0.5 s: 89. One task of 40 at 1 s: 129, and the gate closes. Idle again at 2 s: 76, so that
-    13 of the 89 were slack. A gate that never closes gives nothing back.
+    """Base 89 MiB, tasks of 40. At 1 s one is there, 129, and the gate closes: from then on 116 with one, 76 with none,
+    so that 13 of the 89 were slack. At 1.8 s the next is half filled, 96: one report in three, the median does not
+    hear of it. A gate that never closes gives nothing back.
     """
+    rss = [(0.5, 89, 0), (1.0, 129, 1), (1.2, 116, 1), (1.4, 76, 0), (1.8, 96, 1)]
     closing = make(
         [(0.0, "submitted"), (0.9, "claimed"), (1.9, "succeeded")],
-        samples=[report(0.5, "w0.1", 89.0), report(1.0, "w0.1", 129.0, 1), report(2.0, "w0.1", 76.0)],
+        settings={"workload.roles.A.memory_mib": 40},
+        samples=[report(t_s, "w0.1", mib, active) for t_s, mib, active in rss],
         events=[EventRow(closes_at_s, "gate_closed", "w0.1", -1, "")] if closes_at_s else [],
     )
     assert calibration._slack_bytes([closing], 89.0 * MIB) == given_back_mib * MIB
