@@ -23,14 +23,10 @@ from lab.progress import OnProgress, Stop
 
 if TYPE_CHECKING:
     from lab.metastability import Experiment, Policy
-    from lab.recovery import Flow
     from lab.recovery_map import Cell, Course, Map, Ramp, Study
-    from lab.scenario import Scenario
 
 FORMATS: Final = (".html", ".json", ".csv")
 COLOUR: Final = re.compile(r"\x1b\[\d*m")
-LOOKS: Final = 100
-"""How many times a run looks whether it has been stopped."""
 
 
 def command(options: argparse.Namespace) -> int:
@@ -91,30 +87,6 @@ def _loads(text: str | None) -> list[float]:
     return sorted(loads)
 
 
-def observe(scenario: Scenario, until_s: float, stop: Stop) -> Flow:
-    """What a run of the model shows until `until_s` (seconds of the run). No record is built."""
-    from lab.recovery import Flow
-    from lab.workload import Plan
-    from simulation.engine import Model
-
-    plan = Plan(scenario)
-    model = Model(plan)
-    over = model.clock.event()
-
-    def end() -> None:
-        if not over.triggered:
-            over.succeed()
-
-    def look() -> None:
-        if stop():
-            end()
-
-    model.clock.call_after(until_s, end)
-    model.clock.every(until_s / LOOKS, look)
-    model.clock.run(until=over)
-    return Flow.of(plan, model.moves())
-
-
 # ---- the work, on all cores ------------------------------------------------------------------------------------------
 
 Job = Callable[[Stop], Any]
@@ -136,6 +108,7 @@ def _study(
     from lab.metastability import attempt, trials
     from lab.recovery_map import Map, Study
     from lab.replicate import Cores
+    from simulation.observing import observe
 
     asked: list[Job] = [
         partial(attempt, observe, experiment, policies, trial) for trial in trials(experiment, loads, replications)
@@ -158,6 +131,7 @@ def _study(
 
 def _ramp(experiment: Experiment, policy: Policy, stop: Stop) -> Ramp:
     from lab.recovery_map import Ramp
+    from simulation.observing import observe
 
     scenario = experiment.ramp(policy, experiment.scenario.seed)
     return Ramp.of(policy.name, observe(scenario, experiment.ramp_s, stop), experiment)
@@ -165,6 +139,7 @@ def _ramp(experiment: Experiment, policy: Policy, stop: Stop) -> Ramp:
 
 def _course(experiment: Experiment, policy: Policy, load: float, stop: Stop) -> Course:
     from lab.recovery_map import Course
+    from simulation.observing import observe
 
     seed = experiment.scenario.seed
     flow = observe(experiment.disturbed(policy, load, seed), experiment.run_s, stop)

@@ -23,7 +23,7 @@ COLOURS: Final = FURTHER_COLOURS
 """For what is no engine: policies, classes, roles."""
 TITLE_CHARS: Final = 100
 """Of one line of a title: what fits a notebook's column at this size of letters."""
-TITLE_PX, LINE_PX, LEGEND_PX = 16, 22, 36
+TITLE_PX, LINE_PX, LEGEND_PX, EDGE_PX = 16, 22, 36, 8
 HEIGHT_PX: Final = 420
 
 
@@ -37,8 +37,10 @@ def chart(finding: str, x: str, y: str, **axes: Any) -> go.Figure:
 def stated(figure: go.Figure, finding: str) -> go.Figure:
     """The same figure with what it shows as its title, and its legend between title and lines."""
     words = textwrap.wrap(finding, TITLE_CHARS)
-    title = {"text": "<br>".join(words), "font_size": TITLE_PX, "x": 0, "xref": "paper", "y": 1}
-    title |= {"yanchor": "top", "pad_t": TITLE_PX + LINE_PX // 2 * (len(words) - 1)}  # it hangs by its middle
+    # The title begins at the figure's edge, not at its axis: long names on the axis would push it out on the right.
+    title = {"text": "<br>".join(words), "font_size": TITLE_PX, "x": 0, "xref": "container", "y": 1}
+    title |= {"pad_l": EDGE_PX, "yanchor": "top"}
+    title["pad_t"] = TITLE_PX + LINE_PX // 2 * (len(words) - 1)  # it hangs by its middle
     legend = {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.01, "yanchor": "bottom", "title_text": ""}
     margin = {"l": 64, "r": 24, "t": TITLE_PX + LINE_PX * len(words) + LEGEND_PX, "b": 56}
     return figure.update_layout(template="plotly_white", title=title, legend=legend, margin=margin)

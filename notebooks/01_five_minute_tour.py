@@ -31,7 +31,7 @@ WORKERS, SLOTS = 3, 8  # of the run on real servers; 24 slots keep it short
 #
 # The published mesh: 500 tasks of 2 s on 3 workers × 5 slots. That is ⌈500 / 15⌉ = 34 rounds of 2 s. No queue, no
 # database and no clever code can make it less than 68 s, and the model, whose machinery costs nothing here, needs
-# exactly that.
+# exactly that. Strict priority decides who waits: the last high task starts when the medium ones may begin.
 
 # %%
 published = simulate(Scenario.load("../scenarios/sdlc_stress_500.yaml"))
@@ -139,9 +139,9 @@ print(f"free machinery, {fleets[-1]} workers: {100 * stragglers:.0f} % of the ti
 scaling
 
 # %% [markdown]
-# What bends the upper points away is that workers share cores: every task costs a little of them, in the worker and
-# in the database, and more workers only queue for it. What bends the lower points away is the end: the longest task
-# and the unluckiest one (some failures, some backoffs) run on alone, and no worker that you add can help them.
+# Where the upper points leave the line, workers share cores: every task costs a little of them, in the worker and in
+# the database, and more workers only queue for it. What bends the lower points away is the end: the longest task and
+# the unluckiest one (some failures, some backoffs) run on alone, and no worker that you add can help them.
 #
 # ## Change one number
 #

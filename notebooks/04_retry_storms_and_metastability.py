@@ -20,11 +20,11 @@ import pandas as pd
 import plotly.graph_objects as go
 from IPython.display import Markdown
 
-from cli.metastability import observe
 from lab import Scenario, figures_metastability, teaching
 from lab.metastability import POLICIES, Experiment, attempt, trials
 from lab.progress import never
-from lab.recovery_map import Course, Map, Study
+from lab.recovery_map import Course, Map, Ramp, Study
+from simulation.observing import observe
 
 # %% tags=["parameters"]
 OUTAGE_S = 10.0  # for so long every attempt fails
@@ -155,6 +155,34 @@ for length_s in lengths_s:
 pd.DataFrame({f"runs that come back, of {RUNS}": back}).rename_axis("outage (s)").T
 
 # %% [markdown]
+# ## Two states at one load
+#
+# Now no outage at all: the load itself rises, slowly, beyond what the slots can do, and falls again as slowly. A
+# mesh without memory would go back the way it came. This one does not: it breaks at one load and heals at another,
+# and between the two its past decides. That is *hysteresis*, and the reason why "we are below the load at which it
+# broke" is no reason to expect it back.
+
+# %%
+up_and_down = tuple(
+    Ramp.of(name, observe(experiment.ramp(POLICIES[name], written.seed), experiment.ramp_s, never), experiment)
+    for name in ("scheduled", "budget")
+)
+plain_way, limited_way = up_and_down
+loop = figures_metastability.ramps(up_and_down)
+teaching.stated(
+    loop,
+    f"Plain retries break at load {plain_way.falls_at:g} and heal only at {plain_way.returns_at:g}; "
+    f"with a budget the mesh breaks at {limited_way.falls_at:g} and is back at {limited_way.returns_at:g}",
+)
+assert plain_way.returns_at < plain_way.falls_at / 2 < limited_way.returns_at
+assert plain_way.returns_at < LOAD < plain_way.falls_at, "the load of the first picture lies between the two"
+loop.update_layout(margin={"t": 130, "b": 56}, legend_y=1.1)
+
+# %% [markdown]
+# Above the grey line a mesh catches up on retries that were still waiting. The plain one comes back near 1/A, as the
+# arithmetic said, and not before.
+
+# %% [markdown]
 # ## Change one number
 #
 # - `LOAD = 0.15`: below 1/A. The mesh comes back by itself.
@@ -162,8 +190,7 @@ pd.DataFrame({f"runs that come back, of {RUNS}": back}).rename_axis("outage (s)"
 # - `"kind": "redis_restart", "down_s": 5` in place of the outage: another trigger, the same trap. The trap is in the
 #   rules, not in the fault.
 # - The real thing: `meshlab run scenarios/metastable.yaml --engine live` takes three minutes. The whole study, with
-#   the slow ramp up and down that shows the hysteresis, is `meshlab metastability scenarios/metastable.yaml --out
-#   map.html`.
+#   twelve seeds a cell, is `meshlab metastability scenarios/metastable.yaml --out map.html`.
 #
 # **Further reading.** N. Bronson, A. Aghayev, A. Charapko, T. Zhu, *Metastable failures in distributed systems*,
 # HotOS 2021. M. Brooker, *Metastability and distributed systems* (2021) and *Fixing retries with token buckets and

@@ -58,7 +58,8 @@ print(f"⌈{BURST} / {slots}⌉ rounds of {service_s:g} s = {drain_s:g} s by ari
 
 # %%
 flood = {"workload.arrivals": {"kind": "constant", "rate_per_s": RATE_PER_S, "duration_s": 10}}
-flooded = simulate(published.override(flood)).info["summary"]
+stuck = simulate(published.override(flood))
+flooded = stuck.info["summary"]
 needed = math.ceil(RATE_PER_S * service_s)
 fleet = published.override({**flood, "mesh.workers": math.ceil(needed / published.mesh.slots)})
 enough = simulate(fleet).info["summary"]
@@ -66,6 +67,24 @@ assert math.isclose(flooded["throughput_per_s"], slots / service_s, rel_tol=0.01
 assert enough["latency_s"]["max"] == service_s > WITHIN_S and enough["queue_wait_s"]["max"] == 0
 print(f"{slots} slots complete {flooded['throughput_per_s']:.2f} tasks a second, whatever is accepted")
 print(f"{needed:,} slots ({fleet.mesh.workers} processes) keep up; every task takes {enough['latency_s']['p50']:g} s")
+
+# %%
+times_s = range(61)
+counts = teaching.chart(
+    f"After a minute {flooded['tasks']['submitted']:,} tasks are accepted and "
+    f"{(stuck.tasks['done_s'] <= times_s[-1]).sum()} done; the rest waits for {slots} slots",
+    "Time since the start (s)",
+    "Tasks so far, logarithmic",
+    xaxis={"range": (0, 66)},
+    yaxis={"type": "log", "tickvals": (1, 10, 100, 1000, 10_000), "range": (0, 4.2)},
+)
+for column, name, colour, dash in (
+    ("arrival_s", "accepted", teaching.THEORY_COLOUR, "dot"),
+    ("done_s", "completed", teaching.MODEL_COLOUR, "solid"),
+):
+    so_far = [max(1, (stuck.tasks[column] <= at_s).sum()) for at_s in times_s]
+    teaching.line(counts, times_s, so_far, name, colour, dash, line_shape="hv")
+counts
 
 # %% [markdown]
 # Of another workload the same headline can be true, and that is worth saying. Here the real backend of this lab is
@@ -123,7 +142,8 @@ def lost(record):
     return int((~record.tasks["state"].astype(str).isin(ENDED)).sum())
 
 
-by_key = {flaw.key: [simulate(scenario) for scenario in flaw.pair()] for flaw in FLAWS}
+shown = ("killed_worker", "shutdown", "provider_away", "memory")
+by_key = {flaw.key: [simulate(scenario) for scenario in flaw.pair()] for flaw in FLAWS if flaw.key in shown}
 kill = {"at_s": service_s / 2, "kind": "kill_worker", "worker": 0}
 killed = published.override({"workload.arrivals.count": 2 * slots, "faults": [kill], "profile": "default"})
 over_s = 2 * service_s + 3  # all that can end has ended by then
@@ -142,18 +162,30 @@ assert lost_model == lost_live == killed.mesh.slots
 # ## "Backoff" and "backpressure" that are not there
 #
 # Two protections that are described and not built: the sibling retries at once, and a bar shows the memory that
-# nobody acts on. The same tasks under the published rule and under ours:
+# nobody acts on. The same tasks under the published rule and under ours. Of the memory the peak is no fair measure,
+# since what runs must be finished in any case; so we count the tasks that a worker *takes* when its own last report
+# said that it was past the limit.
+
 
 # %%
+def taken_past_limit(record) -> int:
+    """Claims by a worker whose last report was at or above the limit."""
+    claims = record.transitions.loc[record.transitions["to"] == "RUNNING", ["at_s", "worker"]]
+    reports = record.samples.loc[record.samples["worker"] != "", ["t_s", "worker", "rss_bytes"]]
+    claims, reports = (table.astype({"worker": str}) for table in (claims, reports))
+    last = pd.merge_asof(claims.sort_values("at_s"), reports.sort_values("t_s"), None, "at_s", "t_s", by="worker")
+    return int((last["rss_bytes"] >= record.scenario.rules.health.rss_limit_bytes).sum())
+
+
 away, memory = by_key["provider_away"], by_key["memory"]
+past, past_gated = (taken_past_limit(record) for record in memory)
 died_away, died_backoff = (record.info["summary"]["tasks"]["dead"] for record in away)
 ungated_mib, gated_mib = (record.info["summary"]["rss_bytes"]["peak"] / MIB for record in memory)
 limit_mib = memory[0].scenario.rules.health.rss_limit_mib
-assert died_away > 0 == died_backoff and ungated_mib > gated_mib
+assert died_away > 0 == died_backoff and ungated_mib > gated_mib and past > 0 == past_gated
 print(f"outage: {died_away} of {len(away[0].tasks)} tasks die if retried at once, {died_backoff} with a backoff")
-print(
-    f"memory: {ungated_mib:.0f} MiB at a limit of {limit_mib:.0f}; {gated_mib:.0f} with gates (what runs is finished)"
-)
+held = f"{past} of {len(memory[0].tasks)} tasks taken past the limit of {limit_mib:.0f} MiB"
+print(f"memory: {held}, {past_gated} with gates; largest RSS {ungated_mib:.0f} MiB, {gated_mib:.0f} with gates")
 
 # %% [markdown]
 # ## Rates that follow from a rule
@@ -165,7 +197,7 @@ print(
 # %%
 share, tries = 0.25, 4
 dies, attempts = share**tries, sum(share**number for number in range(tries))
-many = {"workload.arrivals": {"kind": "constant", "rate_per_s": 8, "count": CHANCES}, "rules.health.report_s": 60.0}
+many = {"workload.arrivals": {"kind": "constant", "rate_per_s": 8, "count": CHANCES}, "profile": "ideal"}
 counts = simulate(Scenario.load("../scenarios/go_queue_published.yaml").override(many)).info["summary"]["tasks"]
 died, tried = counts["dead"] / CHANCES, counts["attempts"] / CHANCES
 assert abs(died - dies) < 4 * math.sqrt(dies / CHANCES) and math.isclose(tried, attempts, rel_tol=0.02)
@@ -195,8 +227,8 @@ never = pd.DataFrame(
     [
         ("said: no task is lost when a worker dies", 0, lost_live, f"tasks of {len(really.tasks)}, live"),
         ("said: a shutdown ends what runs first", 0, lost(shut), f"tasks of {len(shut.tasks)} cut off"),
-        ("said: retries outlive an outage of 5 s", 0, died_away, f"tasks of {len(away[0].tasks)}"),
-        ("said: no work above the memory limit", limit_mib, ungated_mib, "MiB"),
+        ("implied: retries outlive an outage of 5 s", 0, died_away, f"dead tasks of {len(away[0].tasks)}"),
+        ("said: a worker past its memory limit takes no task", 0, past, f"tasks of {len(memory[0].tasks)}"),
     ],
     columns=["claim", "published", "found", "unit"],
 ).assign(verdict="refuted")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-import cli.metastability
+import simulation.observing
 from lab import replicate
 from lab.progress import Stop
 from lab.recovery import Flow
@@ -181,7 +181,7 @@ def test_ctrl_c_keeps_the_finished_trials(
     """A trial of two policies is three runs: stopped in the second run there is none yet, in the seventh there are two,
     one at each load.
     """
-    observed, made = cli.metastability.observe, []
+    observed, made = simulation.observing.observe, []
 
     def observe(scenario: Scenario, until_s: float, stop: Stop) -> Flow:
         made.append(scenario)
@@ -189,7 +189,7 @@ def test_ctrl_c_keeps_the_finished_trials(
             signal.raise_signal(signal.SIGINT)
         return observed(scenario, until_s, stop)
 
-    monkeypatch.setattr(cli.metastability, "observe", observe)
+    monkeypatch.setattr(simulation.observing, "observe", observe)
     answer = meshlab(*QUICK)
     assert answer.status == 130
     assert len(made) <= runs + 1  # one more may begin, and ends at its first look
