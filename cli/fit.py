@@ -7,12 +7,14 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cli import failing
 from cli.overriding import loaded
 from cli.status import StatusFile
 from cli.stopping import EXIT_INTERRUPTED, StopFlag
-from cli.terminal import BOLD, NONE, harmless, painted, percent, say, say_json, seconds, table, tell
+from cli.targets import target, write
+from cli.terminal import BOLD, NONE, harmless, painted, percent, runs_folder, say, say_json, seconds, table, tell
 from cli.watching import Meter, both
-from lab.errors import LabError, Unavailable, UsageError
+from lab.errors import UsageError
 from lab.units import plural
 
 if TYPE_CHECKING:
@@ -28,9 +30,8 @@ def command(options: argparse.Namespace) -> int:
     try:
         with StopFlag() as stop:
             result, code = _fit(options, status, stop)
-    except LabError as error:
-        status.end("failed", error.exit_status, message=str(error))
-        raise
+    except (Exception, KeyboardInterrupt) as error:
+        return failing.ended(error, runs_folder(None), status)
     status.end("cancelled" if code else "done", code, result=result)
     return code
 
@@ -39,6 +40,7 @@ def _fit(options: argparse.Namespace, status: StatusFile, stop: StopFlag) -> tup
     from lab import fitting, fitting_replay
     from simulation import simulate
 
+    figure = target("--figure", options.figure)
     seen = _seen(options)
     found = f"{plural(len(seen.tasks), 'task')}, {plural(len(seen.attempts), 'attempt')}"
     tell(f"{found} in {seen.span_s:,.1f} s; fitting")
@@ -49,15 +51,12 @@ def _fit(options: argparse.Namespace, status: StatusFile, stop: StopFlag) -> tup
     path = fitted.write(options.out or f"fitted-{fitted.name.replace(' ', '-')}")
     loaded(str(path), _known(options), None)  # what cannot be loaded must not be handed out
     _keep_known(options, path)
-    if options.figure:
-        _draw(fitted, Path(options.figure))
+    if figure is not None:
+        write("--figure", figure, fitted.figure().to_html(include_plotlyjs=True))
     replay = None
     if not options.no_replay and not stop():
         meter = Meter(quiet=options.quiet)
-
-        told = both(meter, status.on_progress)
-
-        replay = fitted.replay(simulate, path, on_progress=told, stop=stop)
+        replay = fitted.replay(simulate, path, on_progress=both(meter, status.on_progress), stop=stop)
         meter.clear()
     if stop():
         tell(f"interrupted; the scenario is in {path}, and was not compared")
@@ -114,13 +113,6 @@ def _keep_known(options: argparse.Namespace, path: Path) -> None:
     comments.append(f"# mesh: {scenario.mesh.workers} × {scenario.mesh.slots} as told by whoever fitted it")
     text = yaml.safe_dump(scenario.data, sort_keys=False, allow_unicode=True, width=110)
     path.write_text("\n".join(comments) + "\n" + text, encoding="utf-8")
-
-
-def _draw(fitted: Fitted, path: Path) -> None:
-    try:
-        path.write_text(fitted.figure().to_html(include_plotlyjs=True), encoding="utf-8")
-    except OSError as error:
-        raise Unavailable(f"--figure {path}: cannot be written ({error.strerror})") from error
 
 
 # ---- words -----------------------------------------------------------------------------------------------------------

@@ -15,14 +15,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import yaml
 
-from lab import fitting_arrivals, fitting_mesh, fitting_service
+from lab import fitting_arrivals, fitting_handover, fitting_mesh, fitting_service
 from lab.errors import Unavailable
 from lab.fitting_arrivals import ArrivalsFit
+from lab.fitting_handover import MACHINERY_NAME, Handover
 from lab.fitting_mesh import CANNOT_KNOW, Capacity, Failures, Retries
 from lab.fitting_service import BOOTSTRAPS, ServiceFit
 from lab.limits import NAME_CHARS_MAX
@@ -44,9 +45,36 @@ SEEN_SERVICE: Final = "seen_service_s"
 """The trace's column of seen service times. The scenario does not use it, or its distributions would be idle; say
 `columns: {service_s: seen_service_s}` in its arrivals to replay them one by one."""
 
+SEEN_ROLE: Final = "seen_role"
+"""The trace's column of roles told apart by what became of the task, for the replay as it was seen."""
+
 BOOTSTRAPPED_ROLES: Final = 12
 BOOTSTRAPS_OF_MANY: Final = 49
 """With more roles than these, p-values are known to ±0.06 only: a fit should take seconds."""
+
+
+class Kind(NamedTuple):
+    """Tasks of one role with one fate: so many failures, and whether it died of them."""
+
+    role: str
+    failures: int
+    died: bool
+
+    @property
+    def name(self) -> str:
+        """As a role of the replay; roles have 60 characters at most (lab.observed)."""
+        return f"{self.role}-{self.failures}{'x' if self.died else ''}"[-64:] if self.failures else self.role
+
+
+def seen_kinds(tasks: pd.DataFrame) -> list[Kind]:
+    """The kind of each of these tasks."""
+    died = (tasks["state"] == "failed").tolist()
+    return [Kind(*one) for one in zip(tasks["role"].tolist(), tasks["failures"].tolist(), died, strict=True)]
+
+
+def offered(tasks: pd.DataFrame) -> pd.DataFrame:
+    """The tasks that a scenario replays: all but those that were revoked before they began."""
+    return tasks[~((tasks["state"] == "cancelled") & tasks["first_start_s"].isna())]
 
 
 @dataclass(frozen=True)
@@ -62,6 +90,8 @@ class Fitted:
     failures: dict[str, Failures]
     overhead_s: float
     """What the machinery takes within a seen attempt: taken off, since both engines add it again."""
+    handover: Handover | None = None
+    """What a foreign queue takes between tasks; None for a mesh, whose machinery both engines have."""
 
     @property
     def notes(self) -> list[str]:
@@ -72,6 +102,8 @@ class Fitted:
         if self.overhead_s:
             taken = spoken(self.overhead_s)
             found.append(f"{taken} of machinery were taken off every attempt: both engines add them again")
+        if never := len(self.seen.tasks) - len(offered(self.seen.tasks)):
+            found.append(f"{plural(never, 'task')} were revoked before they began: they are not in the trace")
         return [*found, *CANNOT_KNOW]
 
     def table(self) -> pd.DataFrame:
@@ -123,13 +155,20 @@ class Fitted:
             },
             "mesh": {"workers": self.capacity.workers, "slots": self.capacity.slots},
             "rules": self._rules(),
-            **({"profile": self.seen.facts["profile"]} if "profile" in self.seen.facts else {}),
+            **self._profile(),
         }
 
+    def _profile(self) -> dict[str, str]:
+        """The record's own; a foreign queue's is what it takes between tasks."""
+        if "profile" in self.seen.facts:
+            return {"profile": self.seen.facts["profile"]}
+        return {"profile": MACHINERY_NAME} if self.handover and self.handover.quantiles_s else {}
+
     def _role(self, one: ServiceFit) -> dict[str, Any]:
-        mine = self.seen.tasks[self.seen.tasks["role"] == one.role]
+        mine = offered(self.seen.tasks)
+        mine = mine[mine["role"] == one.role]
         known = Counter(level for level in mine["priority"].tolist() if level > 0)
-        found: dict[str, Any] = {"share": len(mine)}
+        found: dict[str, Any] = {"share": max(1, len(mine))}
         if known:
             found["priority"] = dict(sorted(known.items()))
         if one.dist == "empirical":
@@ -171,11 +210,11 @@ class Fitted:
 
     def trace(self) -> pd.DataFrame:
         """The arrivals as they were: arrival_s, role, priority, and each task's seen service time (of a task without
-        one, its role's median).
+        one, its role's median) and kind (`seen_kinds`).
         """
         import pandas as pd
 
-        tasks = self.seen.tasks
+        tasks = offered(self.seen.tasks)
         ended = self.seen.attempts[self.seen.attempts["outcome"].isin(("succeeded", "failed", "retried"))]
         spent = (ended["finish_s"] - ended["start_s"] - self.overhead_s).clip(lower=0.0)
         service = spent.groupby(ended["task"]).mean().reindex(tasks.index)
@@ -186,6 +225,7 @@ class Fitted:
                 "role": tasks["role"].to_numpy(dtype=str),
                 "priority": np.where(tasks["priority"] > 0, tasks["priority"], PRIORITY_DEFAULT),
                 SEEN_SERVICE: service.fillna(middle).round(6).to_numpy(),
+                SEEN_ROLE: [kind.name for kind in seen_kinds(tasks)],
             }
         )
 
@@ -203,6 +243,9 @@ class Fitted:
             path.parent.mkdir(parents=True, exist_ok=True)
             for name, table in self.files():
                 table.to_parquet(path.parent / name, index=False)
+            if profile := self.handover and self.handover.profile(_one_line(self.seen.source)):
+                text = yaml.safe_dump(profile, sort_keys=False, allow_unicode=True, width=110)
+                (path.parent / MACHINERY_NAME).write_text(text, encoding="utf-8")
             path.write_text(self.text(), encoding="utf-8")
         except OSError as error:
             raise Unavailable(f"{path}: cannot be written ({error.strerror}); give another place with --out") from error
@@ -231,6 +274,7 @@ class Fitted:
             f"arrivals: {self.arrivals.words}",
             *(f"service of {one.role}: {one.words}" for one in self.services),
             f"mesh: {self.capacity.words}",
+            *([f"between tasks: {self.handover.words}"] if self.handover else []),
             f"retries: {self.retries.words}",
             *failing,
             *(f"note: {note}" for note in self.notes),
@@ -249,6 +293,7 @@ class Fitted:
             "arrivals": self.arrivals.as_json(),
             "service": {one.role: one.as_json() for one in self.services},
             "mesh": {**self.capacity.__dict__},
+            "handover": self.handover.as_json() if self.handover else None,
             "retries": self.retries.as_json(),
             "failures": {role: {**one.__dict__} for role, one in self.failures.items()},
             "machinery_taken_off_s": self.overhead_s,
@@ -272,15 +317,18 @@ def fit(seen: Observed, *, name: str | None = None, overhead_s: float = 0.0, see
         fitting_service.fit(role, np.maximum(seen.service_s(role) - overhead_s, 0.0), seed=seed, bootstraps=bootstraps)
         for role in seen.roles
     )
+    capacity = fitting_mesh.capacity(seen)
+    is_mesh = bool(seen.facts.get("machinery_included"))
     return Fitted(
         seen=seen,
         name=_scenario_name(name or Path(seen.source).stem),
         services=services,
         arrivals=fitting_arrivals.fit(seen.tasks["arrival_s"].to_numpy(dtype=np.float64)),
-        capacity=fitting_mesh.capacity(seen),
+        capacity=capacity,
         retries=retries,
         failures={role: fitting_mesh.failures(seen, role, retries.max_retries) for role in seen.roles},
         overhead_s=overhead_s,
+        handover=None if is_mesh else fitting_handover.fit(seen, capacity.workers, capacity.slots),
     )
 
 

@@ -24,9 +24,11 @@ much of an attempt's time, up to OVERLAP_S_MAX, does not count as concurrent."""
 OVERLAP_S_MAX: Final = 0.05
 BACKOFF_SHARE: Final = 0.1
 """A seen gap is the backoff and whatever the queue added: the shortest tenth is nearest to what was ordered."""
+APART_SHARE: Final = 0.25
+"""First backoffs of two roles that differ by more are two policies."""
 CANNOT_KNOW: Final = (
     "memory and processor time of the tasks: no record of a queue has them (set memory_mib and cpu_share by hand)",
-    "what the queue's own machinery takes: it is part of the seen times",
+    "what the queue's own machinery takes within an attempt: it is part of the seen times",
 )
 
 
@@ -81,8 +83,8 @@ class Failures:
 def capacity(seen: Observed) -> Capacity:
     """Workers × slots: by the record's own word where it has one, else the largest concurrency that was seen."""
     attempts = seen.attempts
-    ends = attempts["finish_s"].fillna(seen.span_s).to_numpy(dtype=np.float64)
     starts = attempts["start_s"].to_numpy(dtype=np.float64)
+    ends = _ends(attempts, seen.span_s)
     peak, busy_share = concurrency(starts, ends)
     names = attempts["worker"].to_numpy(dtype=object)
     known = seen.facts.get("workers"), seen.facts.get("slots")
@@ -104,6 +106,17 @@ def capacity(seen: Observed) -> Capacity:
     workers = min(max(together, math.ceil(peak / max(slots, 1))), WORKERS_MAX)
     words = f"{plural(workers, 'worker')} at a time, at most {plural(slots, 'attempt')} in one and {peak} in all"
     return Capacity(workers, min(slots, SLOTS_MAX), peak, busy_share, words + _saturation(busy_share))
+
+
+def _ends(attempts: pd.DataFrame, span_s: float) -> Floats:
+    """When each attempt ended. One that has no end may still run, or nobody wrote it down: it counts for as long as
+    the longest of its role took, so that lost lines do not fill the slots for good.
+    """
+    spent = attempts["finish_s"] - attempts["start_s"]
+    longest = spent.groupby(attempts["role"]).transform("max").fillna(math.inf)
+    until = (attempts["start_s"] + longest).clip(upper=span_s)
+    ends: Floats = attempts["finish_s"].fillna(until).to_numpy(dtype=np.float64)
+    return ends
 
 
 def _saturation(busy_share: float) -> str:
@@ -156,8 +169,10 @@ def retries(seen: Observed) -> Retries:
     tried = int(np.maximum(tasks["failures"] - (tasks["state"] == "failed"), 0).max()) if len(tasks) else 0
     bound = max(tried, int(dead["failures"].max()) - 1 if len(dead) else 0)
     rules = RetryRules()
-    # Where nobody was given up, the bound was never met: one that is too low would kill tasks that lived.
-    max_retries = min(bound if len(dead) else max(bound, rules.max_retries), 100)
+    # A task that died of fewer failures than others lived through met no bound. Where none did, nobody knows it: one
+    # that is too low would kill tasks that lived.
+    given_up = bool((dead["failures"] > tried).any())
+    max_retries = min(bound if given_up else max(bound, rules.max_retries), 100)
     if not len(seen.backoffs):
         if not bool((tasks["failures"] > 0).any()):
             rest = rules.max_retries, rules.base_s, rules.factor
@@ -170,12 +185,24 @@ def retries(seen: Observed) -> Retries:
     fitted = {k: base_s * factor**k for k in seen_s}
     residual = max(abs(seen_s[k] / fitted[k] - 1) if fitted[k] > 0 else float(seen_s[k] > 0) for k in seen_s)
     number = "1 retry" if max_retries == 1 else f"{max_retries} retries"
-    bound_words = number if len(dead) else f"up to {bound} were seen and nobody was given up, so {number}"
+    bound_words = (
+        number if given_up else f"up to {bound} were seen and nobody was given up for their number, so {number}"
+    )
     words = f"{bound_words}; backoff {base_s:.3g} s × {factor:.3g}^k"
     words += f", off by at most {100 * residual:.0f} %: " + ", ".join(
         f"after failure {k} {spoken(seen_s[k])} seen, {spoken(fitted[k])} fitted" for k in list(seen_s)[:6]
     )
-    return Retries(max_retries, base_s, factor, seen_s, fitted, round(residual, 6), words)
+    return Retries(max_retries, base_s, factor, seen_s, fitted, round(residual, 6), words + _own_ways(seen))
+
+
+def _own_ways(seen: Observed) -> str:
+    """What a scenario's single rule loses where roles wait in ways of their own after their first failure."""
+    first = seen.backoffs[seen.backoffs["failure"] == 1]
+    by_role = {str(role): _shortest(group) for role, group in first.groupby(first["task"].map(seen.tasks["role"]))}
+    if len(by_role) < 2 or max(by_role.values()) <= (1 + APART_SHARE) * min(by_role.values()):
+        return ""
+    told = ", ".join(f"{role} {spoken(value)}" for role, value in sorted(by_role.items(), key=lambda one: one[1])[:6])
+    return f". Roles wait in their own ways after a first failure ({told}), and a scenario has one rule for all"
 
 
 def backoff_law(seen_s: dict[int, float], weights: dict[int, int]) -> tuple[float, float]:

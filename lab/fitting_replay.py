@@ -1,8 +1,8 @@
 """A fitted scenario in the model beside the queue that it was fitted to: the badness of the fit, admitted.
 
 Twice: with the fitted distributions, a few times since their draws are chance, and with every task's own seen service
-time. Where the second agrees and the first does not, the distributions are at fault; where neither does, the queue does
-not work as the mesh of the scenario (other slots, another order, pauses that nobody wrote down).
+time and failures. Where the second agrees and the first does not, the distributions are at fault; where neither does,
+the queue does not work as the mesh of the scenario (other slots, another order, pauses that nobody wrote down).
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import numpy as np
 
 from lab import metrics
 from lab.draws import Floats
-from lab.fitting import SEEN_SERVICE
+from lab.fitting import SEEN_ROLE, SEEN_SERVICE, offered, seen_kinds
+from lab.limits import ATTEMPTS_MAX, ROLES_MAX
 from lab.metrics import PERCENTILES
 from lab.observed import Observed
 from lab.scenario import Scenario
@@ -117,7 +118,7 @@ class Replay:
 
 def replay(seen: Observed, scenario: Scenario, simulate: Callable[..., Record], **options: Any) -> Replay:
     """Run both. `options` go to `simulate` (on_progress, stop)."""
-    exact = scenario.override({"workload.arrivals.columns": {"service_s": SEEN_SERVICE}})
+    exact = as_seen(seen, scenario)
     runs = int(np.clip(TASKS_IN_ALL // max(1, len(seen.tasks)), RUNS_MIN, RUNS_MAX))
     again = (scenario.override({"seed": scenario.seed + number}) for number in range(runs))
     return Replay(
@@ -125,6 +126,24 @@ def replay(seen: Observed, scenario: Scenario, simulate: Callable[..., Record], 
         tuple(_flat(metrics.summary(simulate(one, **options))) for one in again),
         _flat(metrics.summary(simulate(exact, **options))),
     )
+
+
+def as_seen(seen: Observed, scenario: Scenario) -> Scenario:
+    """The scenario with every task's own service time, and as many failures as it had: its roles are told apart by
+    these. Where that would be more roles than a scenario may have, failures stay chance.
+    """
+    columns = {"service_s": SEEN_SERVICE}
+    kinds = sorted(set(seen_kinds(offered(seen.tasks))))
+    if len(kinds) > ROLES_MAX:
+        return scenario.override({"workload.arrivals.columns": columns})
+    spent = scenario.rules.retry.max_retries + 1
+    roles = {}
+    for kind in kinds:
+        for_good = kind.died and kind.failures < spent  # the model knows that of first failures only
+        failing = {"failure_rate": 0.0, "fail_first": min(1 if for_good else kind.failures, ATTEMPTS_MAX)}
+        own = scenario.data["workload"]["roles"][kind.role]
+        roles[kind.name] = {**own, **failing, "permanent_share": float(for_good)}
+    return scenario.override({"workload.arrivals.columns": {**columns, "role": SEEN_ROLE}, "workload.roles": roles})
 
 
 def near(value: float | None, wanted: float | None) -> bool:

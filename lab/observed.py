@@ -10,13 +10,16 @@ A row that cannot be used is refused with its line and the reason, all at once; 
 
 from __future__ import annotations
 
+import gzip
+import io
 import math
 import re
+import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple, get_args
+from typing import IO, Any, Final, Literal, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
@@ -38,6 +41,8 @@ clock, NaN where there is none; priority 0 and worker "" are unknown. `delay_s`,
 """
 NO_ROLE: Final = "TASK"
 OTHER_ROLE: Final = "OTHER"
+HEAD_BYTES: Final = 16_384
+"""So much of a file tells its format: a line of a dump can have long arguments."""
 
 
 class Rejected(NamedTuple):
@@ -158,17 +163,42 @@ def _detected(path: Path) -> str:
         from lab import observed_mesh
 
         return "mesh" if observed_mesh.is_audit_log(path) else "table"
-    try:
-        with path.open(encoding="utf-8-sig", errors="replace") as file:
-            head = file.read(4_096)
-    except OSError as error:
-        raise Unavailable(f"{path}: cannot be read ({error.strerror})") from error
+    head = bytes_of(path, HEAD_BYTES).decode("utf-8-sig", errors="replace")
     if not head.strip():
         raise UsageError(f"{path}: is empty")
     if head.lstrip().startswith(("{", "[")) or re.search(r"\] task (sent|received|started)", head):
         return "celery"
-    first = {name.strip().strip('"') for name in head.splitlines()[0].split(",")}
+    from lab.observed_tables import delimiter
+
+    line = head.splitlines()[0]
+    first = {name.strip().strip('"') for name in line.split(delimiter(line))}
     return "mesh" if {"task", "from", "to", "at_s"} <= first else "table"
+
+
+def _reasons(rejected: Sequence[Rejected]) -> list[str]:
+    """How many rows were left out for which reason, the most frequent first; figures in them do not count."""
+    counts = Counter(re.sub(r"'.*?'|\d[\d.,]*", "…", one.reason) for one in rejected)
+    return [f"left out, {count:,} of them: {reason}" for reason, count in counts.most_common(5)]
+
+
+def bytes_of(path: Path, count: int | None = None) -> bytes:
+    """What a file holds, unpacked if it is packed by gzip; only the first `count` bytes, or all within the bound."""
+    try:
+        with path.open("rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            source: IO[bytes] = gzip.GzipFile(fileobj=file) if packed else file  # type: ignore[assignment]
+            found = source.read(OBSERVED_BYTES_MAX + 1 if count is None else count)
+    except (OSError, EOFError, zlib.error) as error:
+        raise Unavailable(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    if len(found) > OBSERVED_BYTES_MAX:
+        raise UsageError(f"{path}: holds more than {OBSERVED_BYTES_MAX:,} bytes; give a part of it")
+    return found
+
+
+def text_of(path: Path) -> io.TextIOWrapper:
+    """The same as lines of UTF-8, with or without a byte order mark. Line ends are left as they are, for CSV."""
+    return io.TextIOWrapper(io.BytesIO(bytes_of(path)), encoding="utf-8-sig", newline="")
 
 
 def _refusal(path: Path, found: Reading) -> str:
@@ -203,6 +233,7 @@ def assembled(found: Reading, source: str, kind: str) -> Observed:
     attempts = _attempts(rows)
     if found.rejected:
         notes.append(f"{len(found.rejected):,} rows could not be used and were left out")
+        notes += _reasons(found.rejected)
     return Observed(
         tasks=tasks,
         attempts=attempts,

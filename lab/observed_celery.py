@@ -1,45 +1,41 @@
-"""Celery's events as records of a queue: what an event receiver captured, an event a line as JSON, or what
-`celery events --dump` printed.
+"""Celery's events as records of a queue. How they are read from a file: `lab.observed_celery_events`.
 
-Events of one task are paired by their uuid in order of time: task-sent (or task-received) is the arrival, task-started
-to task-succeeded, task-failed or task-retried an attempt. Names of events and fields: docs.celeryq.dev, Monitoring.
+Events of one task are paired by their uuid, which its retries share, and by the worker that sends them: task-sent (or
+task-received) is the arrival, task-started to task-succeeded, task-failed or task-retried an attempt. Names of events
+and fields: docs.celeryq.dev, Monitoring; what they look like when workers die: captures in tests/data/observed.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from lab import observed_celery_events as celery_events
 from lab.errors import UsageError
-from lab.limits import FOUND_CHARS_MAX, SERVICE_S_MAX, TASKS_MAX
-from lab.observed import NO_ROLE, Reading, Rejected, rows_of
+from lab.limits import SERVICE_S_MAX
+from lab.observed import NO_ROLE, ROW_COLUMNS, Reading, Rejected, rows_of
+from lab.observed_celery_events import Event
 from lab.units import plural
 
-EVENTS_MAX: Final = 10 * TASKS_MAX
-"""Lines that are read: more than any task of so many has events."""
-DUMPED: Final = re.compile(r"^(\S+) \[([^\]]+)\] task (\w+):? ?(.*)$")
-"""host [moment] task kind: name(uuid) args=… kwargs=… field=value, …"""
-DUMPED_TASK: Final = re.compile(r"^(\S+)\(([0-9a-fA-F-]{8,64})\)")
-DUMPED_FIELD: Final = re.compile(r"(?:^|[ ,])(eta|retries|runtime|queue)=([^,]+)")
 ENDS: Final = {"task-succeeded": "succeeded", "task-failed": "failed", "task-retried": "retried"}
 GONE: Final = ("task-revoked", "task-rejected")
+SILENT_S: Final = 30.0
+"""A worker beats every two seconds: one that was not heard of for so long before the capture's end is lost."""
 
 
-class Event(NamedTuple):
-    """What is used of an event."""
+class Loss(NamedTuple):
+    """A worker process that ended without a word, or with one."""
 
-    line: int
+    worker: str
     at_s: float
-    kind: str
-    uuid: str
-    fields: Mapping[str, Any]
+    """When it was last heard of."""
+    back_s: float
+    """When its successor of the same name was first heard of; infinite if there was none."""
 
 
 @dataclass
@@ -50,57 +46,49 @@ class _Task:
     name: str = ""
     sent_s: float = math.nan
     received_s: float = math.nan
-    started_s: float = math.nan
-    worker: str = ""
-    due_s: float = math.nan
+    started_s: dict[str, float] = field(default_factory=dict)
+    """By worker: more than one if the broker has given the task away twice."""
+    due_s: dict[int, float] = field(default_factory=dict)
+    """When its k-th retry was due, as its message says; 0: its first start, of a task with an eta or a countdown."""
+    expired: bool = False
     rows: list[dict[str, Any]] = field(default_factory=list)
 
     @property
+    def known_s(self) -> float:
+        """When it was sent or, if that was not seen, received; of both the sooner, as they come from two clocks."""
+        return min((one for one in (self.sent_s, self.received_s) if not math.isnan(one)), default=math.nan)
+
+    @property
     def arrival_s(self) -> float:
-        """When it was sent; when a worker received it, if nobody saw it being sent."""
-        return self.received_s if math.isnan(self.sent_s) else self.sent_s
+        """When it wanted to be worked on: a task with an eta arrives when it is due."""
+        return max(self.known_s, self.due_s.get(0, self.known_s))
 
 
 def read(path: Path, columns: Mapping[str, str]) -> Reading:
     """The attempts that the events in a file tell of."""
     if columns:
         raise UsageError("--columns: Celery's events have the fields that they have; columns are for tables")
-    rejected: list[Rejected] = []
-    events = sorted(_events(path, rejected), key=lambda event: event.at_s)
+    capture = celery_events.read(path)
+    rejected = list(capture.rejected)
     tasks: dict[str, _Task] = {}
-    for event in events:
-        task = tasks.setdefault(event.uuid, _Task(event.uuid))
-        if reason := _take(task, event):
-            rejected.append(Rejected(event.line, reason))
-    counts = Counter(event.kind for event in events)
-    queues = {str(event.fields["queue"]) for event in events if event.fields.get("queue")}
-    return _told(tasks, counts, queues, sorted(rejected))
-
-
-def _told(tasks: Mapping[str, _Task], counts: Counter[str], queues: set[str], rejected: list[Rejected]) -> Reading:
-    """The rows of all tasks, and what the events do not tell."""
-    known = [task for task in tasks.values() if not math.isnan(task.arrival_s)]
+    for event in capture.events:
+        if event.uuid:
+            task = tasks.setdefault(event.uuid, _Task(event.uuid))
+            if reason := _take(task, event):
+                rejected.append(Rejected(event.line, reason))
+    lost = losses(capture.events)
+    lapsed = sum(_lapse(task, lost) for task in tasks.values())
+    known = [task for task in tasks.values() if not math.isnan(task.known_s)]
     rows = [row for task in known for row in _rows(task)]
-    notes = [f"{plural(count, kind + ' event')}" for kind, count in sorted(counts.items())]
-    if unseen := len(tasks) - len(known):
-        notes.append(f"{plural(unseen, 'task')} had arrived before the capture began and are left out, with their load")
-    if not counts["task-sent"]:
-        notes.append(
-            "there is no task-sent: arrivals are the moments at which a worker received the task, so time in the "
-            "broker is not seen; set task_send_sent_event = True"
-        )
-    if counts["task-retried"] and not any(row["delay_s"] == row["delay_s"] for row in rows):
-        notes.append("retries carry no eta: a backoff is only seen as the gap until the next start")
-    if len(queues) > 1:
-        notes.append(f"tasks of {len(queues)} queues ({', '.join(sorted(queues)[:5])}) share this mesh in the scenario")
-    notes.append("Celery's events hold no priority: all tasks are treated alike")
-    columns = {name: [row[name] for row in rows] for name in rows[0]} if rows else _no_rows()
-    return Reading(rows_of(columns), rejected, notes, {})
-
-
-def _no_rows() -> dict[str, list[Any]]:
-    names = ("id", "role", "priority", "enqueue_at", "start_at", "finish_at", "outcome", "attempt", "worker")
-    return {name: [] for name in names}
+    columns_of_rows = {name: [row[name] for row in rows] for name in (*ROW_COLUMNS, "delay_s")}
+    notes = [
+        *capture.notes,
+        *_notes_of_events(capture.events, len(tasks) - len(known)),
+        *_notes_of_tasks(known),
+        *_notes_of_losses(lost, lapsed, min((task.arrival_s for task in known), default=0.0)),
+        "Celery's events hold no priority: all tasks are treated alike",
+    ]
+    return Reading(rows_of(columns_of_rows), sorted(rejected), notes, {})
 
 
 # ---- one task --------------------------------------------------------------------------------------------------------
@@ -108,167 +96,159 @@ def _no_rows() -> dict[str, list[Any]]:
 
 def _take(task: _Task, event: Event) -> str:
     """Take in an event of the task. Returns why it cannot be used; empty if it can."""
-    name = str(event.fields.get("name") or "")
-    task.name = task.name or name
+    task.name = task.name or str(event.fields.get("name") or "")
+    worker = event.process[0]
     if event.kind == "task-sent":
         task.sent_s = event.at_s if math.isnan(task.sent_s) else task.sent_s
+        _note_due(task, event)
     elif event.kind == "task-received":
         task.received_s = event.at_s if math.isnan(task.received_s) else task.received_s
         _note_due(task, event)
     elif event.kind == "task-started":
-        if not math.isnan(task.started_s):
-            _end(task, event.at_s, "lapsed")  # the worker was lost: the broker gave the task to another one
-        task.started_s, task.worker = event.at_s, str(event.fields.get("hostname") or "")
+        if worker in task.started_s:
+            _end(task, worker, event.at_s, "lapsed")  # its child was killed: the worker itself has taken it again
+        task.started_s[worker] = event.at_s
     elif event.kind in ENDS:
-        return _ended(task, event)
-    elif event.kind in GONE and math.isnan(task.started_s):
-        task.rows.append(_row(task, math.nan, event.at_s, "cancelled"))
+        return _ended(task, worker, event)
     elif event.kind in GONE:
-        _end(task, event.at_s, "cancelled" if event.kind == "task-revoked" else "failed")
+        task.expired = task.expired or bool(event.fields.get("expired"))
+        outcome = "cancelled" if event.kind == "task-revoked" or worker not in task.started_s else "failed"
+        if not (task.rows and task.rows[-1]["outcome"] == "cancelled"):
+            _end(task, worker, event.at_s, outcome)
     return ""
 
 
-def _ended(task: _Task, event: Event) -> str:
-    runtime = event.fields.get("runtime")
-    if math.isnan(task.started_s) and isinstance(runtime, int | float) and runtime >= 0:
-        task.started_s = event.at_s - float(runtime)
-        task.worker = str(event.fields.get("hostname") or "")
-    if math.isnan(task.started_s):
-        is_known = not math.isnan(task.arrival_s)
+def _ended(task: _Task, worker: str, event: Event) -> str:
+    runtime_s = event.fields.get("runtime")
+    if worker not in task.started_s and isinstance(runtime_s, int | float) and runtime_s >= 0:
+        task.started_s[worker] = event.at_s - float(runtime_s)
+    if worker not in task.started_s:
+        is_known = not math.isnan(task.known_s)
         return f"{event.kind}: nobody saw this task start, and no runtime is given" if is_known else ""
-    if event.at_s - task.started_s > SERVICE_S_MAX:
-        task.started_s = math.nan
+    if event.at_s - task.started_s[worker] > SERVICE_S_MAX:
+        del task.started_s[worker]
         return f"{event.kind}: the task ran for more than {SERVICE_S_MAX:,.0f} s"
-    _end(task, event.at_s, ENDS[event.kind])
+    _end(task, worker, event.at_s, ENDS[event.kind])
     return ""
 
 
-def _end(task: _Task, at_s: float, outcome: str) -> None:
-    task.rows.append(_row(task, task.started_s, at_s, outcome))
-    task.started_s = math.nan
+def _end(task: _Task, worker: str, at_s: float, outcome: str) -> None:
+    start_s = task.started_s.pop(worker, math.nan)
+    row = {"start_at": start_s, "finish_at": max(at_s, start_s) if start_s > 0 else at_s}
+    task.rows.append({**row, "outcome": outcome, "worker": worker})
 
 
 def _note_due(task: _Task, event: Event) -> None:
-    """A retry's message says when it is due: the backoff as it was ordered."""
-    due_s = _moment(event.fields.get("eta"))
-    if task.rows and task.rows[-1]["outcome"] == "retried" and not math.isnan(due_s):
-        task.rows[-1]["delay_s"] = max(0.0, due_s - task.rows[-1]["finish_at"])
+    """A message says which retry it is and when that is due. Its events may come before that of the failure."""
+    due_s, number = celery_events.moment_s(event.fields.get("eta")), event.fields.get("retries")
+    if not math.isnan(due_s):
+        task.due_s.setdefault(int(number) if isinstance(number, int | float) else 0, due_s)
 
 
-def _row(task: _Task, start_s: float, finish_s: float, outcome: str) -> dict[str, Any]:
-    return {
-        "id": task.uuid,
-        "role": task.name or NO_ROLE,
-        "priority": 0,
-        "enqueue_at": task.arrival_s,
-        "start_at": start_s,
-        "finish_at": finish_s,
-        "outcome": outcome,
-        "attempt": len(task.rows) + 1,
-        "worker": task.worker,
-        "delay_s": math.nan,
-    }
+def _lapse(task: _Task, lost: Sequence[Loss]) -> int:
+    """End the attempts whose worker was lost when it was last heard of. Returns how many these were."""
+    count = 0
+    for worker, start_s in list(task.started_s.items()):
+        ends = [one.at_s for one in lost if one.worker == worker and start_s < one.back_s]
+        if ends:
+            _end(task, worker, ends[0], "lapsed")
+            count += 1
+    return count
 
 
 def _rows(task: _Task) -> Iterator[dict[str, Any]]:
-    """Its attempts; the one that had not ended yet, or that it has had none."""
-    arrival_s = task.arrival_s
-    open_ones = [] if task.rows and math.isnan(task.started_s) else [_row(task, task.started_s, math.nan, "open")]
-    for row in [*task.rows, *open_ones]:
-        start_s = row["start_at"]
-        yield {**row, "role": task.name or NO_ROLE, "enqueue_at": min(arrival_s, start_s if start_s > 0 else arrival_s)}
+    """Its attempts in order; those that had not ended yet, or that it has had none."""
+    running = [
+        {"start_at": start_s, "finish_at": math.nan, "outcome": "open", "worker": worker}
+        for worker, start_s in task.started_s.items()
+    ]
+    rows = sorted([*task.rows, *running], key=lambda row: row["start_at"] if row["start_at"] > 0 else row["finish_at"])
+    if not rows:
+        rows = [{"start_at": math.nan, "finish_at": math.nan, "outcome": "open", "worker": ""}]
+    retried = 0
+    for number, row in enumerate(rows, 1):
+        retried += row["outcome"] == "retried"
+        due_s = task.due_s.get(retried, math.nan) if row["outcome"] == "retried" else math.nan
+        yield {
+            **row,
+            "id": task.uuid,
+            "role": task.name or NO_ROLE,
+            "priority": 0,
+            "enqueue_at": min(task.arrival_s, rows[0]["start_at"] if rows[0]["start_at"] > 0 else math.inf),
+            "attempt": number,
+            "delay_s": max(0.0, due_s - row["finish_at"]) if not math.isnan(due_s) else math.nan,
+        }
 
 
-# ---- the file --------------------------------------------------------------------------------------------------------
+# ---- workers ---------------------------------------------------------------------------------------------------------
 
 
-def _events(path: Path, rejected: list[Rejected]) -> Iterator[Event]:
-    """The task events in a file; others (workers' heartbeats) are passed over."""
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            head = file.read(1)
-            while head.isspace():
-                head = file.read(1)
-            file.seek(0)
-            lines: Iterable[str] = file
-            if head == "[":
-                yield from _of_objects(enumerate(_array(path, file.read()), 1), rejected)
-                return
-            for number, line in enumerate(lines, 1):
-                if number > EVENTS_MAX:
-                    raise UsageError(f"{path}: holds more than {EVENTS_MAX:,} lines; give a part of it")
-                if text := line.strip():
-                    yield from _of_line(number, text, rejected)
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: is not UTF-8 text (byte {error.start})") from error
+def losses(events: Sequence[Event]) -> list[Loss]:
+    """The worker processes that were followed by another of their name, or fell silent, in order of time."""
+    spans: dict[str, dict[Any, tuple[float, float]]] = {}
+    beats = False
+    for event in events:
+        beats = beats or event.kind == "worker-heartbeat"
+        name, pid = event.process
+        if pid is not None and event.kind != "task-sent":  # which comes from whoever sends
+            first_s, _ = spans.setdefault(name, {}).get(pid, (event.at_s, 0.0))
+            spans[name][pid] = first_s, event.at_s
+    found = []
+    for name, by_pid in spans.items():
+        lives = sorted(by_pid.values())
+        found += [Loss(name, one[1], next_[0]) for one, next_ in pairwise(lives)]
+        if beats and events[-1].at_s - lives[-1][1] > SILENT_S:
+            found.append(Loss(name, lives[-1][1], math.inf))
+    return sorted(found, key=lambda one: one.at_s)
 
 
-def _array(path: Path, text: str) -> list[Any]:
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: is not JSON: {error}") from error
-    return found if isinstance(found, list) else [found]
+# ---- words -----------------------------------------------------------------------------------------------------------
 
 
-def _of_line(number: int, text: str, rejected: list[Rejected]) -> Iterator[Event]:
-    if not text.startswith("{"):
-        yield from _of_dump(number, text, rejected)
-        return
-    try:
-        yield from _of_objects([(number, json.loads(text))], rejected)
-    except (ValueError, RecursionError):
-        rejected.append(Rejected(number, f"is not JSON: {text[:FOUND_CHARS_MAX]!r}"))
+def _notes_of_events(events: Sequence[Event], strangers: int) -> Iterator[str]:
+    counts = Counter(event.kind for event in events if event.uuid)
+    yield "events: " + ", ".join(f"{count:,} {kind}" for kind, count in sorted(counts.items()))
+    if strangers:
+        yield f"{plural(strangers, 'task')} had arrived before the capture began and are left out, with their load"
+    if not counts["task-sent"]:
+        yield (
+            "there is no task-sent: arrivals are the moments at which a worker received the task, so time in the "
+            "broker is not seen; set task_send_sent_event = True"
+        )
+    if any(event.kind in ENDS for event in events) and not counts["task-started"]:
+        yield "there is no task-started: starts are the ends less the runtimes, which failures do not tell"
+    queues = sorted({str(event.fields["queue"]) for event in events if event.fields.get("queue")})
+    if len(queues) > 1:
+        yield (
+            f"tasks of {len(queues)} queues ({', '.join(queues[:5])}) share this mesh in the scenario: any worker "
+            "takes them; where queues have workers of their own, fit each from a capture of its workers alone"
+        )
 
 
-def _of_objects(found: Iterable[tuple[int, Any]], rejected: list[Rejected]) -> Iterator[Event]:
-    for number, one in found:
-        if not isinstance(one, dict):
-            rejected.append(Rejected(number, "is no event: an event is a JSON object"))
-            continue
-        kind, uuid, at = one.get("type"), one.get("uuid"), one.get("timestamp")
-        if not isinstance(kind, str):
-            rejected.append(Rejected(number, "is no event: it has no type"))
-        elif not kind.startswith("task-"):
-            continue
-        elif not isinstance(uuid, str) or not uuid:
-            rejected.append(Rejected(number, f"{kind}: has no uuid"))
-        elif isinstance(at, bool) or not isinstance(at, int | float) or not math.isfinite(at):
-            rejected.append(Rejected(number, f"{kind}: timestamp must be seconds of the epoch, found {str(at)[:80]!r}"))
-        else:
-            yield Event(number, float(at), kind, uuid, one)
+def _notes_of_tasks(tasks: Sequence[_Task]) -> Iterator[str]:
+    unsent = sum(math.isnan(task.sent_s) for task in tasks)
+    if 0 < unsent < len(tasks):
+        yield f"{plural(unsent, 'task')} were not seen being sent: they arrive when a worker received them"
+    if later := sum(0 in task.due_s for task in tasks):
+        yield f"{plural(later, 'task')} had an eta or a countdown: they arrive when they are due"
+    retried = any(row["outcome"] == "retried" for task in tasks for row in task.rows)
+    if retried and not any(number > 0 for task in tasks for number in task.due_s):
+        yield "retries carry no eta: a backoff is only seen as the gap until the next start"
+    gone = [task for task in tasks if task.rows and task.rows[-1]["outcome"] == "cancelled"]
+    if gone:
+        expired, ran = sum(task.expired for task in gone), sum(task.rows[-1]["start_at"] > 0 for task in gone)
+        yield f"{plural(len(gone), 'task')} were revoked, {expired:,} of them as expired, {ran:,} while they ran"
+    twice = sum(sum(row["outcome"] == "succeeded" for row in task.rows) > 1 for task in tasks)
+    if twice:
+        yield f"{plural(twice, 'task')} were done twice: the broker gave them away again (visibility_timeout)"
 
 
-def _of_dump(number: int, text: str, rejected: list[Rejected]) -> Iterator[Event]:
-    """A line of `celery events --dump`; what it says of workers is passed over."""
-    found = DUMPED.match(text)
-    if not found:
-        if not text.startswith("->") and "[" not in text:
-            rejected.append(Rejected(number, f"is no event: {text[:FOUND_CHARS_MAX]!r}"))
-        return
-    host, moment, kind, rest = found.groups()
-    task, at_s = DUMPED_TASK.match(rest), _moment(moment)
-    if task is None or math.isnan(at_s):
-        rejected.append(Rejected(number, f"task {kind}: names no task, or no moment"))
-        return
-    # Arguments stand before the fields and may look like them: the last one of a name is the field.
-    fields: dict[str, Any] = {name: value.strip() for name, value in DUMPED_FIELD.findall(rest)}
-    if "runtime" in fields:
-        fields["runtime"] = _number(fields["runtime"])
-    yield Event(number, at_s, f"task-{kind}", task[2], {**fields, "name": task[1], "hostname": host})
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
-
-
-def _moment(text: Any) -> float:
-    """Seconds of the epoch of an ISO moment (without a zone: UTC); NaN for anything else."""
-    try:
-        found = datetime.fromisoformat(str(text))
-    except ValueError:
-        return math.nan
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+def _notes_of_losses(lost: Sequence[Loss], lapsed: int, origin_s: float) -> Iterator[str]:
+    for one in lost[:5]:
+        back = f", a new one of its name came {one.back_s - one.at_s:,.1f} s later" if one.back_s < math.inf else ""
+        yield (
+            f"worker {one.worker!r} was last heard of at {one.at_s - origin_s:,.1f} s{back}: the scenario has no such "
+            "fault unless you add it (faults: kill_worker)"
+        )
+    if lapsed:
+        yield f"{plural(lapsed, 'attempt')} ended with their worker: a slot was taken until then, and no failure counts"

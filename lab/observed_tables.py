@@ -1,5 +1,6 @@
 """Tables of a real queue: CSV or Parquet with the moments of enqueue, start and finish, a row a task or an attempt.
 
+CSV as it comes: with commas, semicolons or tabs, a byte order mark or none, any line ends, packed by gzip or not.
 Moments are ISO 8601 (without a zone: UTC), or numbers: seconds of any clock, or milli-, micro- or nanoseconds of the
 epoch, which are told apart by their size.
 """
@@ -7,6 +8,7 @@ epoch, which are told apart by their size.
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -18,7 +20,7 @@ import pandas as pd
 from lab.draws import Floats
 from lab.errors import UsageError
 from lab.limits import FOUND_CHARS_MAX, SERVICE_S_MAX, TASKS_MAX
-from lab.observed import NO_ROLE, Outcome, Reading, Rejected, rows_of
+from lab.observed import NO_ROLE, Outcome, Reading, Rejected, rows_of, text_of
 from lab.rules.priority import PRIORITY_MAX, PRIORITY_MIN
 from lab.units import plural
 
@@ -44,14 +46,22 @@ NEEDED: Final = ("enqueue", "start", "finish")
 WORDS: Final[Mapping[Outcome, tuple[str, ...]]] = {
     "succeeded": ("succeeded", "success", "successful", "completed", "complete", "done", "finished", "ok"),
     "failed": ("failed", "failure", "error", "errored", "exception", "dead", "permanent_failure", "timeout"),
-    "retried": ("retried", "retry", "retrying", "retry_wait"),
+    "retried": ("retried", "retry", "retrying", "retry_wait", "retryable", "deferred_for_retry"),
     "lapsed": ("lost", "lapsed", "abandoned"),
-    "cancelled": ("cancelled", "canceled", "revoked", "expired", "rejected", "skipped"),
-    "open": ("", "open", "running", "started", "active", "pending", "queued", "waiting", "scheduled"),
-}
+    "cancelled": (
+        "cancelled", "canceled", "revoked", "expired", "rejected", "skipped", "aborted", "discarded", "stopped",
+        "deleted",
+    ),
+    "open": (
+        "", "open", "running", "started", "active", "pending", "queued", "waiting", "scheduled", "todo", "doing",
+        "deferred", "available", "executing", "delayed", "picked",
+    ),
+}  # fmt: skip
+"""Words of Celery, Procrastinate, PgQueuer, RQ, River, Oban and BullMQ among them."""
 OUTCOME_OF: Final = {word: outcome for outcome, words in WORDS.items() for word in words}
 SCALES: Final = ((1e17, 1e-9), (1e14, 1e-6), (1e11, 1e-3))
 """A number from the first on is a moment of the epoch in units of the second: 10¹¹ s lie in the year 5138."""
+DELIMITERS: Final = (",", ";", "\t", "|")
 EARLY_S: Final = 0.002
 """Clocks are read to the millisecond, on several hosts: a start that much before its enqueue is the same moment."""
 
@@ -71,8 +81,8 @@ def read(path: Path, columns: Mapping[str, str]) -> Reading:
     table = {ours: raw.columns[theirs] for ours, theirs in names.items()}
     reasons = np.full(len(raw.line), "", dtype=object)
     moments = {name: _moments(table[name], name, reasons) for name in NEEDED}
-    _refuse_disorder(moments, reasons)
     outcome = _outcomes(table.get("status"), moments, reasons)
+    _refuse_disorder(moments, outcome == "cancelled", reasons)
     priority = _whole(table.get("priority"), "priority", (PRIORITY_MIN, PRIORITY_MAX), reasons)
     attempt = _whole(table.get("attempt"), "attempt", (1, 1_000), reasons)
     ids = _texts(table["task"]) if "task" in table else np.arange(len(raw.line)).astype(str).astype(object)
@@ -119,26 +129,34 @@ def _notes(names: Mapping[str, str], rows: pd.DataFrame) -> list[str]:
 
 def _csv(path: Path) -> Raw:
     rejected: list[Rejected] = []
-    rows: list[list[str]] = []
     lines: list[int] = []
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
+        with text_of(path) as file:
+            reader = csv.reader(file, delimiter=delimiter(file.readline()))
+            file.seek(0)
             header = [name.strip() for name in next(reader, [])]
+            values: list[list[str]] = [[] for _ in header]
             for row in reader:
                 if not any(row):
                     continue
                 if len(row) != len(header):
                     rejected.append(Rejected(reader.line_num, f"has {len(row)} values, the header has {len(header)}"))
                     continue
-                rows.append(row)
+                for column, value in zip(values, row, strict=True):
+                    column.append(value)
                 lines.append(reader.line_num)
-                if len(rows) > TASKS_MAX:
+                if len(lines) > TASKS_MAX:
                     raise UsageError(f"{path}: holds more than {TASKS_MAX:,} rows; give a part of it")
     except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{path}: is not a CSV table: {error}") from error
-    columns = {name: np.array([row[place] for row in rows], dtype=object) for place, name in enumerate(header)}
+    columns = {name: np.array(column, dtype=object) for name, column in zip(header, values, strict=True)}
     return Raw(columns, np.array(lines, dtype=np.int64), rejected)
+
+
+def delimiter(header: str) -> str:
+    """What parts the names of a header: the most frequent of the usual ones outside quotes."""
+    bare = re.sub(r'"[^"]*"', "", header)
+    return max(DELIMITERS, key=bare.count)
 
 
 def _parquet(path: Path) -> Raw:
@@ -158,6 +176,7 @@ def _parquet(path: Path) -> Raw:
 
 def _chosen(path: Path, there: list[str], asked: Mapping[str, str]) -> dict[str, str]:
     """Our name → the file's, as asked or by a usual name."""
+    asked = {next((ours for ours, usual in NAMES.items() if word in usual), word): one for word, one in asked.items()}
     for ours, theirs in asked.items():
         if ours not in NAMES:
             raise UsageError(f"--columns {ours}={theirs}: there is no {ours!r}; ours are {', '.join(NAMES)}")
@@ -224,8 +243,12 @@ def _scaled(numbers: Floats) -> Floats:
     return scaled
 
 
-def _refuse_disorder(moments: Mapping[str, Floats], reasons: npt.NDArray[Any]) -> None:
-    """A start before the enqueue, a finish before the start or without one. Less than EARLY_S counts as none."""
+def _refuse_disorder(
+    moments: Mapping[str, Floats], cancelled: npt.NDArray[np.bool_], reasons: npt.NDArray[Any]
+) -> None:
+    """A start before the enqueue, a finish before the start or without one, unless cancelled. Less than EARLY_S counts
+    as none.
+    """
     enqueue, start, finish = (moments[name] for name in NEEDED)
     early = (start < enqueue) & (start >= enqueue - EARLY_S)
     start[early] = enqueue[early]
@@ -238,7 +261,7 @@ def _refuse_disorder(moments: Mapping[str, Floats], reasons: npt.NDArray[Any]) -
             finish - start > SERVICE_S_MAX,
             finish - start,
         ),
-        "start: is missing, although it has finished": (np.isnan(start) & ~np.isnan(finish), start),
+        "start: is missing, although it has finished": (np.isnan(start) & ~np.isnan(finish) & ~cancelled, start),
     }
     for words, (rows, size_s) in wrong.items():
         for row in np.flatnonzero(rows & (reasons == "")):

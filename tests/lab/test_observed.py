@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ import pandas as pd
 import pytest
 
 from lab import observed
-from lab.errors import UsageError
+from lab.errors import Unavailable, UsageError
 from lab.scenario import Scenario
 from simulation import simulate
 
@@ -129,7 +130,7 @@ def test_columns_are_named_by_hand_or_asked_for(tmp_path: Path) -> None:
     path = _csv(tmp_path, "0,1,2,9", head="t0,t1,t2,priority\n")
     with pytest.raises(UsageError, match=r"which column is enqueue and which is start and which is finish\? It has t0"):
         observed.read(path)
-    named = {"enqueue": "t0", "start": "t1", "finish": "t2"}
+    named = {"enqueued": "t0", "start": "t1", "completed_at": "t2"}  # any usual name will do
     with pytest.raises(UsageError, match="priority: must be a whole number from 1 to 5, found '9'; leave the column"):
         observed.read(path, columns=named)
     assert observed.read(path, columns={**named, "priority": ""}).tasks["priority"].tolist() == [0]
@@ -137,6 +138,46 @@ def test_columns_are_named_by_hand_or_asked_for(tmp_path: Path) -> None:
         observed.read(path, columns={**named, "start": "t9"})
     with pytest.raises(UsageError, match="there is no 'begin'"):
         observed.read(path, columns={"begin": "t1"})
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("semicolons.csv", b"task;enqueue;start;finish;status\na;0;1;2;done\n"),
+        ("tabs.tsv", b"task\tenqueue\tstart\tfinish\tstatus\na\t0\t1\t2\tdone\n"),
+        ("excel.csv", b'\xef\xbb\xbftask,enqueue,start,finish,"status"\r\na,0,1,2,done\r\n'),
+        ("quoted.csv", b'"task","enqueue","start","finish","a;b;c;d;e;f"\n"a",0,1,2,"x\n;y"\n'),
+        ("packed.csv.gz", gzip.compress(b"task,enqueue,start,finish,status\na,0,1,2,done\n")),
+    ],
+)
+def test_csv_as_it_comes(tmp_path: Path, name: str, written: bytes) -> None:
+    (tmp_path / name).write_bytes(written)
+    row = observed.read(tmp_path / name).tasks.iloc[0]
+    assert [row["arrival_s"], row["first_start_s"], row["done_s"], row["state"]] == [0.0, 1.0, 2.0, "completed"]
+
+
+def test_a_packed_file_has_the_bound_of_what_is_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(observed, "OBSERVED_BYTES_MAX", 2_000)
+    for rows, fits in ((60, True), (700, False)):
+        path = tmp_path / f"{rows}.csv.gz"
+        path.write_bytes(gzip.compress(HEAD.encode() + b"a,0,1,2,done,\n"[:-2] + b"\n" + b"\n" * 3 * rows))
+        assert path.stat().st_size < 2_000
+        if fits:
+            assert len(observed.read(path).tasks) == 1
+        else:
+            with pytest.raises(UsageError, match="holds more than 2,000 bytes"):
+                observed.read(path)
+    (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(HEAD.encode() * 50)[:40])
+    with pytest.raises(Unavailable, match=r"cut\.csv\.gz: cannot be read"):
+        observed.read(tmp_path / "cut.csv.gz")
+
+
+def test_what_was_cancelled_need_not_have_started(tmp_path: Path) -> None:
+    """As Procrastinate has it: a moment of the end, none of a start."""
+    seen = observed.read(
+        _csv(tmp_path, "a,0,1,2,succeeded", "b,0,,1,cancelled", "c,0,1,2,deferred_for_retry", "d,0,,,todo")
+    )
+    assert seen.tasks["state"].tolist() == ["completed", "cancelled", "open", "open"]
 
 
 def test_parquet_with_moments_of_its_own(tmp_path: Path) -> None:
