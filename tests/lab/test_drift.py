@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 from lab import drift
 from lab.drift import Baseline, Detector, Watch
@@ -102,10 +103,14 @@ def test_how_far_apart_times_are(seen: list[float], predicted: list[float], scor
 @pytest.mark.parametrize(
     ("hits", "count", "share", "score"),
     [
-        (10, 20, 0.5, 0.0),
-        (15, 20, 0.5, 2.236),  # 5 / √(20 · 0.25)
-        (6, 20, 0.1, 2.981),  # 4 / √(20 · 0.09)
-        (0, 20, 0.02, -0.639),  # −0.4 / √(20 · 0.0196)
+        # P(X > hits) + P(X = hits) / 2, and the normal point that is exceeded so rarely.
+        (10, 20, 0.5, 0.0),  # 0.5, by symmetry
+        (15, 20, 0.5, 2.217),  # 0.00591 + 0.01479 / 2 = 0.01330; (15 − 10) / √5 = 2.236
+        (6, 20, 0.1, 2.467),  # 0.00239 + 0.00887 / 2 = 0.00682; (6 − 2) / √1.8 = 2.981 says too much
+        (0, 20, 0.02, -0.429),  # 0.33239 + 0.66761 / 2 = 0.66620
+        (20, 20, 0.1, 3.0),  # 10⁻²⁰ / 2: no score counts for more
+        (1, 20, 0.0, 3.0),  # what cannot happen has happened
+        (0, 20, 0.0, 0.0),
     ],
 )
 def test_how_far_a_share_is_from_what_was_expected(hits: int, count: int, share: float, score: float) -> None:
@@ -117,10 +122,29 @@ def test_scores_of_work_against_its_baseline() -> None:
     baseline = Baseline(1.0, 2.0, 0.05, "by hand")
     values = np.array([1.11] * 5 + [1.13] * 9 + [0.87] * 1 + [2.23] * 5)
     scores = baseline.scores(values, failed=4)
-    assert scores["slower"] == pytest.approx((14 - 10) / math.sqrt(5))
-    assert scores["faster"] == pytest.approx((1 - 10) / math.sqrt(5))
-    assert scores["tail"] == pytest.approx((5 - 2) / math.sqrt(1.8))
-    assert scores["failures"] == pytest.approx((4 - 1.4) / math.sqrt(20 * 0.07 * 0.93))
+    assert scores["slower"] == pytest.approx(drift.share_score(14, 20, 0.5))
+    assert scores["faster"] == pytest.approx(drift.share_score(1, 20, 0.5))
+    assert scores["tail"] == pytest.approx(drift.share_score(5, 20, 0.1))
+    assert scores["failures"] == pytest.approx(drift.share_score(4, 20, 0.07))
+
+
+@pytest.mark.parametrize(("count", "share"), [(20, 0.5), (20, 0.1), (50, 0.1), (20, 0.07)])
+def test_scores_of_shares_keep_the_stated_rate(count: int, share: float) -> None:
+    """What an unchanged share adds to the sum of one detector raises no more alarms than normal scores would: of those
+    the threshold allows one in 2,000 looks. Exact but for a grid of 1/100: the chain of S (Brook and Evans, Biometrika
+    59, 1972), whose steps are the scores rounded up.
+    """
+    threshold, grid = drift.threshold_for(1, looks=2_000), 100
+    hits = np.arange(count + 1)
+    steps = np.ceil([grid * (drift.share_score(int(one), count, share) - drift.ALLOWANCE) for one in hits]).astype(int)
+    places = math.ceil(grid * threshold)
+    chain = np.zeros((places, places))
+    for step, likely in zip(steps, binom.pmf(hits, count, share), strict=True):
+        to = np.maximum(0, np.arange(places) + step)
+        inside = to < places
+        np.add.at(chain, (np.flatnonzero(inside), to[inside]), likely)
+    looks = np.linalg.solve(np.eye(places) - chain, np.ones(places))[0]
+    assert looks > 2_000
 
 
 @pytest.mark.parametrize("shape", ["exponential", "lognormal", "pareto"])
