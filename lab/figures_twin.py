@@ -24,7 +24,13 @@ LOOKS: Final = {
 BAND: Final = "rgba(128,128,128,0.22)"
 AIM_BAND: Final = "rgba(128,128,128,0.30)"
 ROW_PX: Final = 24
-HEAD_ROOM: Final = 1.12
+ROWS_MIN: Final = 4
+"""Plotly puts no legend lower than two heights of its axes: fewer rows have that of four."""
+AROUND_PX: Final = 110
+LEGEND_PX: Final = 52
+"""From the axes down to the legend."""
+HEAD_ROOM: Final = 1.25
+"""So much longer is an axis than what it shows: a sign at its end is whole, and not in the next panel."""
 NARROWEST: Final = 0.02
 """An axis of errors never spans less than ±2 %, or noise would fill the picture."""
 CLIP_FACTOR: Final = 3.0
@@ -55,10 +61,10 @@ def forest(data: Mapping[str, Any], paths: Sequence[str] | None = None) -> go.Fi
     names = [shown(one["name"]) for one in scenarios]
     figure.update_yaxes(type="category", categoryorder="array", categoryarray=names, showgrid=True)
     figure.update_annotations(font_size=12)
-    height = 110 + ROW_PX * len(scenarios)
-    legend = {"orientation": "h", "yanchor": "top", "y": -52 / max(1, height - 110), "xanchor": "left", "x": 0}
+    rows_px = ROW_PX * max(ROWS_MIN, len(scenarios))
+    legend = {"orientation": "h", "yanchor": "top", "y": -LEGEND_PX / rows_px, "xanchor": "left", "x": 0}
     return figure.update_layout(
-        height=height, margin={"l": 8, "r": 8, "t": 34, "b": 76}, legend=legend, barmode="overlay"
+        height=AROUND_PX + rows_px, margin={"l": 8, "r": 8, "t": 34, "b": 76}, legend=legend, barmode="overlay"
     )
 
 

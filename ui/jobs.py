@@ -191,6 +191,8 @@ def _state(facts: dict[str, Any], status: dict[str, Any], alive: bool, folder: P
     fresh = time.time() - float(facts.get("started_s") or 0.0) < STATUS_GRACE_S
     if alive or fresh:
         return ("running" if told == "running" else "starting"), ""
+    if (folder / "cancel.json").exists():  # before the command could catch the signal
+        return "cancelled", ""
     return "failed", "\n".join(["Its process ended without a word.", *log_tail(folder / "log")])
 
 

@@ -21,29 +21,40 @@ REPLICATIONS: Final = "10"
 
 def section(plan: long_jobs.LongJob, winner: Mapping[str, Any]) -> None:
     """The button, the job while it runs, and what it found."""
-    st.markdown("##### And live?", anchors=False)
-    name = st.query_params.get(LIVE)
-    job = None
-    if name:
-        try:
-            job = long_jobs.read(name)
-        except UsageError as error:
-            st.error(text.escape(text.sentence(str(error))), icon=":material/search_off:")
+    job = _job()
     if job is not None and job.active:
         long_jobs.watch(job)
         return
-    if job is not None:
-        long_jobs.ended_badly(job)
-        if job.state == "done":
-            _result(job)
+    with st.container(border=True):
+        st.markdown("##### Does it hold live?", anchors=False)
+        if job is not None:
+            long_jobs.ended_badly(job)
+            if job.state == "done":
+                _result(job)
+        _button(plan, winner, again=job is not None)
+
+
+def _job() -> long_jobs.LongJob | None:
+    """The live run in the address."""
+    name = st.query_params.get(LIVE)
+    if not name:
+        return None
+    try:
+        return long_jobs.read(name)
+    except UsageError as error:
+        st.error(text.escape(text.sentence(str(error))), icon=":material/search_off:")
+        return None
+
+
+def _button(plan: long_jobs.LongJob, winner: Mapping[str, Any], *, again: bool) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         st.button(
-            "Confirm live" if job is None else "Confirm live again", icon=":material/verified:", key="plan-live",
-            type="primary" if job is None else "secondary", on_click=_start, args=(plan, winner),
+            "Confirm live again" if again else "Confirm live", icon=":material/verified:", key="plan-live",
+            type="secondary" if again else "primary", on_click=_start, args=(plan, winner),
         )  # fmt: skip
         st.caption(
             "The same tasks on this mesh: real Redis, PostgreSQL and worker processes, if they fit on this machine.",
-            width="content",
+            width="stretch",
         )
 
 

@@ -29,8 +29,8 @@ BADGES: Final = {"yes": ("green", "meets the objectives"), "probably": ("orange"
 SHOWN_ROWS: Final = 10
 
 
-def show(data: Mapping[str, Any], winner_file: Path) -> None:
-    """The whole answer. `winner_file` is the scenario on the winner, if there is one."""
+def answer(data: Mapping[str, Any]) -> None:
+    """The mesh, its figures, and how sure they are."""
     winner = data["winner"]
     if winner is None:
         _none(data)
@@ -40,10 +40,22 @@ def show(data: Mapping[str, Any], winner_file: Path) -> None:
         st.markdown(f"### {name} :{colour}-badge[{word}]", anchors=False)
         st.html(f'<div class="plan">{"".join(_card(*one) for one in _cards(data, winner))}</div>')
     _words(data)
-    compare_charts.chart(frontier(data, dark=compare_charts.dark()), "plan-frontier", "plan-frontier")
-    with st.expander(f"All {len(data['candidates'])} meshes that were looked at", icon=":material/table_rows:"):
-        _table(data)
-    if winner is not None and winner_file.is_file():
+
+
+def evidence(data: Mapping[str, Any], winner_file: Path) -> None:
+    """The frontier and every candidate. `winner_file` is the scenario on the winner, if there is one."""
+    st.markdown("##### What more money would buy", anchors=False)
+    st.caption(
+        "Each sign is a mesh under the same tasks, with its 95 % interval; point at one for its figures. Nothing on "
+        "the frontier is beaten by anything cheaper. The dashed line is the objective."
+    )
+    drawn = frontier(data, dark=compare_charts.dark()).update_layout(font_family=None)  # the page's own
+    for one in data["objectives"]:  # on the left, where nothing that costs something is named
+        drawn.update_annotations(x=0, xanchor="left", selector={"text": one["words"]})
+    compare_charts.chart(drawn, "plan-frontier", "plan-frontier")
+    st.markdown(f"##### All {len(data['candidates'])} meshes that were looked at", anchors=False)
+    _table(data)
+    if data["winner"] is not None and winner_file.is_file():
         st.download_button(
             "Scenario on this mesh", winner_file.read_text(encoding="utf-8"), file_name="winner.yaml",
             icon=":material/download:", key="plan-yaml", help="Runs with `meshlab run winner.yaml`.",
@@ -57,11 +69,13 @@ def _none(data: Mapping[str, Any]) -> None:
 
 def _words(data: Mapping[str, Any]) -> None:
     """What the cards do not say."""
-    said = (
-        [line for line in data["words"][1:] if not line.startswith("Margin:")] if data["found"] else data["words"][3:]
-    )
-    if said:
-        st.caption(text.escape(" ".join(said)))
+    if not data["found"]:
+        if data["words"][3:]:
+            st.caption(text.escape(" ".join(data["words"][3:])))
+        return
+    *said, search = [text.escape(line) for line in data["words"][1:] if not line.startswith("Margin:")]
+    st.markdown("\n".join(f"- {line}" for line in said))
+    st.caption(f"{search} All of it is the model's word: confirm it live before you rely on it.")
 
 
 def _card(name: str, value: str, about: str) -> str:
@@ -89,7 +103,11 @@ def _cards(data: Mapping[str, Any], winner: Mapping[str, Any]) -> list[tuple[str
     else:
         low, high = met["p_ci95"]
         cards.append(
-            ("Runs that meet it", f"{met['met']} of {met['runs']}", f"P = {100 * low:.0f} to {100 * high:.0f} %")
+            (
+                "Runs that meet it",
+                f"{met['met']} of {met['runs']}",
+                f"{100 * low:.0f} to {100 * high:.0f} % of all (95 %)",
+            )
         )
     if data["margin"] is not None:
         cards.append(_margin(data["margin"]))
@@ -114,10 +132,8 @@ def _margin(margin: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def _parts(prices: Mapping[str, float]) -> str:
-    """`1 a worker, 0.2 a slot`."""
-    return ", ".join(
-        f"{price:g} {'an' if name == 'attempt' else 'a'} {name}" for name, price in prices.items() if price
-    )
+    """`1 per worker, 0.2 per slot`."""
+    return ", ".join(f"{price:g} per {name}" for name, price in prices.items() if price)
 
 
 def _shown(name: str, value: float | None) -> str:

@@ -10,22 +10,25 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from lab import sweep_words
+from lab import sweep_answer, sweep_words
 from lab.errors import LabError
 from lab.headlines import FIGURES
 from lab.record import now
 from lab.sweep_result import Sweep
 from lab.sweep_words import axis, figure_of, path_words
 from ui import compare_charts, copy_link, long_jobs, sweep_form, text
+from ui.screens import STATES
 
 RECENT_SHOWN: Final = 8
+LOW, HIGH = "95 % from", "to"
+"""The columns of an interval."""
 LINES, HEAT, MULTIPLES, PARALLEL, DOTS = "Lines", "Heat map", "Small multiples", "Parallel", "Dots"
 KINDS: Final[Mapping[str, str]] = {
-    LINES: "The figure over the first path with its 95 % band, a line for each combination of the others.",
-    HEAT: "The figure over two paths; over a third it is the mean.",
-    MULTIPLES: "Heat maps, one for each value of the third path.",
-    PARALLEL: "A line a point through its values.",
-    DOTS: "The figure against each path, a dot a point.",
+    LINES: "Over the first knob, with the 95 % interval as a band; a line for each combination of the others.",
+    HEAT: "Over two knobs; a third is averaged. Intervals stand in the table.",
+    MULTIPLES: "A heat map for each value of the third knob. Intervals stand in the table.",
+    PARALLEL: "A line for each point, through its values.",
+    DOTS: "Against each knob, a dot for each point.",
 }
 FAULTS_SHOWN: Final = 5
 INTRO: Final = (
@@ -101,15 +104,6 @@ def _earlier() -> None:
             open_.button("Open", key=f"open-{job.id}", type="tertiary", on_click=sweep_form.show, args=(job.id,))
 
 
-STATES: Final = {
-    "done": ("Done", "green"),
-    "failed": ("Failed", "red"),
-    "cancelled": ("Cancelled", "gray"),
-    "running": ("Running", "blue"),
-    "starting": ("Starting", "blue"),
-}
-
-
 # ---- one sweep -------------------------------------------------------------------------------------------------------
 
 
@@ -128,7 +122,7 @@ def _job(job: long_jobs.LongJob) -> None:
         return
     if job.state in ("failed", "cancelled") and (found is None or not found.complete):
         long_jobs.ended_badly(job)
-        _go_on(job)
+        _go_on(job, found)
     if found is not None:
         _result(job, found, (str(out), out.stat().st_mtime_ns))
 
@@ -147,7 +141,7 @@ def _load(key: Key) -> Sweep:
 def _header(job: long_jobs.LongJob, found: Sweep | None) -> None:
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         with st.container(width="content", gap=None):
-            st.markdown(f"#### {text.escape(job.title)}", anchors=False)
+            st.markdown(f"#### {text.escape(job.title)} runs", anchors=False)
             varied = ""
             if found is not None:
                 paths = ", ".join(text.escape(path_words(path)) for path in found.paths)
@@ -168,16 +162,19 @@ def _header(job: long_jobs.LongJob, found: Sweep | None) -> None:
             st.button("New sweep", icon=":material/add:", key="new-sweep", on_click=_leave)
 
 
-def _go_on(job: long_jobs.LongJob) -> None:
+def _go_on(job: long_jobs.LongJob, found: Sweep | None) -> None:
     """A sweep that was stopped has kept its rows."""
-    st.button(
-        "Go on where it stopped",
-        icon=":material/resume:",
-        key="go-on",
-        on_click=_resume,
-        args=(job,),
-        help="What was run is not run again.",
-    )
+    made = 0 if found is None else len(found.frame)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button(
+            "Go on where it stopped" if made else "Start it again",
+            icon=":material/resume:",
+            key="go-on",
+            on_click=_resume,
+            args=(job,),
+            help="What was run is not run again.",
+        )
+        st.caption(f"{text.plural(made, 'run')} of it had been made." if made else "No run of it had ended yet.")
 
 
 def _resume(job: long_jobs.LongJob) -> None:
@@ -192,15 +189,32 @@ def _result(job: long_jobs.LongJob, found: Sweep, key: Key) -> None:
     _faults(found)
     if not found.figures:
         return
+    answered = st.container()
     figure, kind = _choices(found)
-    compared = compare_charts.dark()
-    drawn = _drawn(key, figure, kind, compared)
+    with answered:
+        _answer(found, figure)
+    drawn = _drawn(key, figure, kind, compare_charts.dark())
     compare_charts.chart(drawn, f"sweep-{kind}-{figure}", f"{found.about['scenario_name']}-sweep", width="stretch")
     baseline = _baseline(found)
     _table(found, figure, baseline)
     with st.expander("The command behind it, and in Python"):
         st.code(_command(job, found), language="bash", wrap_lines=True)
         st.code(f'from lab.sweep_result import Sweep\n\nSweep.load("{_out(job)}").table("{figure}")', language="python")
+
+
+def _answer(found: Sweep, figure: str) -> None:
+    """What the sweep says of the figure, and how sure that is, before anything is drawn."""
+    said = sweep_answer.answer(found, figure)
+    if not said:
+        return
+    with st.container(border=True, gap="xsmall"):
+        st.markdown(f"**{text.escape(said[0])}.**")
+        for line in said[1:]:
+            st.markdown(text.escape(f"{line}."))
+        runs = text.plural(int(found.about["replications"]), "run")
+        sure = "one run of each: how much is luck is not known" if runs == "1 run" else "95 % intervals in brackets"
+        part = "" if found.complete else " Not all runs have been made."
+        st.caption(f"In the model, means of {runs} of each point with the same seeds; {sure}.{part}")
 
 
 def _faults(found: Sweep) -> None:
@@ -242,9 +256,7 @@ def _choices(found: Sweep) -> tuple[str, str]:
             if len(kinds) > 1
             else kinds[0]
         )
-    about = figure_of(figure).about
-    if about:
-        st.caption(text.escape(about))
+    st.caption(text.escape(f"{figure_of(figure).about} {KINDS[kind]}".strip()))
     return figure, kind
 
 
@@ -305,16 +317,16 @@ def _table(found: Sweep, figure: str, baseline: int) -> None:
     table = found.table(figure, baseline)
     numbers = {
         title: table["mean"],
-        "from": table["low"],
-        "to": table["high"],
+        LOW: table["low"],
+        HIGH: table["high"],
         "Δ": table["difference"],
-        "Δ from": table["difference_low"],
-        "Δ to": table["difference_high"],
+        f"Δ {LOW}": table["difference_low"],
+        f"Δ {HIGH}": table["difference_high"],
     }
     paths = {path_words(path): table[path] for path in found.paths}
     shown = pd.DataFrame({**paths, **{name: column / unit for name, column in numbers.items()}})
     alone = found.about["replications"] < 2
-    shown = shown.drop(columns=[name for name in ("from", "to", "Δ from", "Δ to") if alone])
+    shown = shown.drop(columns=[name for name in (LOW, HIGH, f"Δ {LOW}", f"Δ {HIGH}") if alone])
     config: dict[str, Any] = {name: st.column_config.NumberColumn(format="localized") for name in numbers}
     st.dataframe(shown.map(_short), hide_index=True, width="stretch", column_config=config, key=f"sweep-table-{figure}")
     st.caption(_chance(found, table))
@@ -328,10 +340,11 @@ def _short(found: Any) -> Any:
 def _chance(found: Sweep, table: pd.DataFrame) -> str:
     if found.about["replications"] < 2:
         return "One run of each point: no intervals, so nothing is known of other seeds. More runs would give them."
-    said = "*from*, *to*: 95 % interval of the mean over the runs (Student's t). *Δ*: from pairs of runs of one seed"
+    said = "*95 % from, to*: interval of the mean over the runs (Student's t). "
+    said += "*Δ*: how far it is from the chosen point, by pairs of runs of one seed"
     worth = float(table["variance_reduction"].median())
     if worth == worth:
-        said += f", worth {worth:.3g} times as many runs with chance of their own (the median of all points)"
+        said += f"; that is worth {worth:.3g} times as many unpaired runs (median of the points)"
     return f"{said}."
 
 

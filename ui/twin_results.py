@@ -13,14 +13,9 @@ from lab import units
 from lab.errors import UsageError
 from lab.headlines import Figure
 from lab.twin_figures import BY_PATH
-from ui import palette
+from ui import palette, text
 
 NEEDED: Final = ("ok", "complete", "repeats", "started_at", "machine", "profile", "summary", "scenarios")
-SHOWN: Final = (
-    "throughput_per_s", "latency_s.p50", "latency_s.p95", "latency_s.p99", "drain_s", "saturation_per_s",
-    "rss_bytes.peak",
-)  # fmt: skip
-"""Figures of a card, as far as they are judged there."""
 WIDTH_PX, HEIGHT_PX, EDGE_PX = 260, 74, 3
 CSS: Final = """
 <style>
@@ -29,16 +24,23 @@ CSS: Final = """
 .twin-aim {padding: .5rem .75rem}
 .twin-aim h6 {font-size: .78rem; font-weight: 500; opacity: .7; margin: 0; padding: 0; letter-spacing: 0}
 .twin-aim .value {font-size: 1.35rem; font-weight: 600; font-variant-numeric: tabular-nums; line-height: 1.5}
-.twin-aim .value span {font-size: 1rem}
-.twin-aim .aim {font-size: .74rem; opacity: .75}
-.twin-aim .worst {font-size: .74rem; opacity: .75; white-space: nowrap; overflow: hidden; text-overflow: ellipsis}
+.twin-aim .value span {font-size: .86rem; white-space: nowrap}
+.twin-aim .aim, .twin-aim .worst {font-size: .74rem; opacity: .75; line-height: 1.45; overflow-wrap: anywhere}
+.twin-rows {overflow-x: auto; margin: 0 0 .6rem}
+.twin-rows table {width: 100%; border-collapse: collapse; font-size: .82rem; font-variant-numeric: tabular-nums}
+.twin-rows th {font-weight: 500; opacity: .7; text-align: right; white-space: nowrap}
+.twin-rows th, .twin-rows td {padding: .34rem .6rem; border: 0}
+.twin-rows tr {border-bottom: 1px solid color-mix(in srgb, currentColor 13%, transparent)}
+.twin-rows td {text-align: right; white-space: nowrap; vertical-align: top}
+.twin-rows th:first-child, .twin-rows td:first-child, .twin-rows .words {text-align: left}
+.twin-rows td.why {min-width: 15rem; white-space: normal; font-size: .78rem; opacity: .85}
+.st-key-twin-forest-frame {overflow-x: auto}
+.st-key-twin-forest-frame > * {min-width: 60rem}
 .twin-card {font-size: .8rem; line-height: 1.4}
 .twin-card .name {font-weight: 600; font-size: .92rem; white-space: nowrap; overflow: hidden; text-overflow: ellipsis}
 .twin-card .about {opacity: .7; height: 2.8em; overflow: hidden; font-size: .76rem; margin: .1rem 0 .3rem}
 .twin-card img {width: 100%; height: 74px; display: block}
-.twin-card .errors {display: flex; flex-wrap: wrap; gap: .1rem .7rem; margin: .35rem 0 0; height: 2.9em}
-.twin-card .errors {overflow: hidden; font-variant-numeric: tabular-nums; font-size: .76rem}
-.twin-card .errors b {font-weight: 500; opacity: .65}
+.twin-card .verdict {font-size: .78rem; margin: .35rem 0 0; min-height: 1.4em}
 .twin-keys {display: flex; gap: 1.2rem; font-size: .78rem; opacity: .8; margin: .1rem 0 .3rem}
 .twin-keys i {display: inline-block; width: 1.6rem; border-top: 2px solid; vertical-align: middle; margin-right: .4rem}
 </style>
@@ -76,15 +78,19 @@ def aims(data: Mapping[str, Any]) -> str:
 
 
 def _aim(figure: Figure, row: Mapping[str, Any]) -> str:
-    good = row["met"] and not row["beyond"]
-    mark, colour = ("✔", palette.GOOD) if good else ("✘", palette.BAD)
-    beyond = f"{len(row['beyond'])} beyond: " if row["beyond"] else "worst: "
-    worst = f"{beyond}{row['worst']} {units.percent(row['worst_error'])}"
+    if row["beyond"]:
+        mark, colour = f"✘ {len(row['beyond'])} beyond", palette.BAD
+    else:
+        mark, colour = ("✔ met", palette.GOOD) if row["met"] else ("✘ missed", palette.BAD)
+    error = units.percent(row["worst_error"]).replace(" ", "\u00a0")
+    lines = [f"worst: {row['worst']} {error}"]
+    if any(row["verdicts"][word] for word in ("equivalent", "different")):
+        lines.append(f"shown equivalent in {row['verdicts']['equivalent']} of {row['scenarios']}")
     return (
         f'<div class="twin-aim" title="{html.escape(figure.about)}"><h6>{html.escape(figure.label)}</h6>'
         f'<div class="value">{_size(row["median_error"])} <span style="color:{colour}">{mark}</span></div>'
         f'<div class="aim">median error · aim {100 * row["aim"]:g} %</div>'
-        f'<div class="worst" title="{html.escape(worst)}">{html.escape(worst)}</div></div>'
+        f'<div class="worst">{"<br>".join(map(html.escape, lines))}</div></div>'
     )
 
 
@@ -96,26 +102,52 @@ def beyond(one: Mapping[str, Any]) -> list[str]:
     return [path for path, found in one["figures"].items() if found["judged"] and not found["within_allowance"]]
 
 
-def card(one: Mapping[str, Any], *, dark: bool) -> str:
-    """A scenario: what it tests, its latencies in both engines, its errors. HTML."""
-    errors = "".join(_error(path, one["figures"][path]) for path in SHOWN if _is_judged(one, path))
+def table(data: Mapping[str, Any]) -> str:
+    """A row a scenario, those in trouble first: its verdict, every judged error, and why the model is off. HTML."""
+    paths = list(data["summary"]["figures"])
+    heads = ["<th>Scenario</th>", '<th class="words">Verdict</th>']
+    heads += [f"<th>{html.escape(_short(path))}</th>" for path in paths]
+    rows = "".join(_row(one, paths) for one in by_trouble(data))
+    head = f'<tr>{"".join(heads)}<th class="words">Why the model is off there</th></tr>'
+    return f'<div class="twin-rows"><table><thead>{head}</thead><tbody>{rows}</tbody></table></div>'
+
+
+def _row(one: Mapping[str, Any], paths: Sequence[str]) -> str:
+    far = beyond(one)
+    why = text.sentence(str(one["anatomy"]["why"])) if far else units.NONE
+    cells = "".join(_error(one["figures"].get(path, {}), path in far) for path in paths)
     return (
-        f'<div class="twin-card"><div class="name">{html.escape(one["name"])}</div>'
-        f'<div class="about" title="{html.escape(one["about"])}">{html.escape(one["about"])}</div>'
-        f'{sparkline(one, dark=dark)}<div class="errors">{errors}</div></div>'
+        f'<tr><td title="{html.escape(one["about"])}">{html.escape(one["name"])}</td>'
+        f'<td class="words">{_mark(far)}</td>{cells}<td class="words why">{html.escape(why)}</td></tr>'
     )
 
 
-def _is_judged(one: Mapping[str, Any], path: str) -> bool:
-    return bool(one["figures"].get(path, {}).get("judged"))
-
-
-def _error(path: str, found: Mapping[str, Any]) -> str:
-    label = BY_PATH[path].figure.label.replace("Latency ", "").replace(" rate", "")
+def _error(found: Mapping[str, Any], far: bool) -> str:
+    if not found.get("judged"):
+        return f"<td>{units.NONE}</td>"
     words = units.percent(found["error"])
-    if not found["within_allowance"]:
-        words = f'<span style="color:{palette.BAD};font-weight:600">✘ {words}</span>'
-    return f"<span><b>{html.escape(label)}</b> {words}</span>"
+    return f'<td style="color:{palette.BAD};font-weight:600">✘ {words}</td>' if far else f"<td>{words}</td>"
+
+
+def _mark(far: Sequence[str]) -> str:
+    """Whether a scenario is within its allowance: a sign, a colour and a word. HTML."""
+    sign, colour, word = ("✘", palette.BAD, "beyond") if far else ("✔", palette.GOOD, "within")
+    return f'<span style="color:{colour};font-weight:600">{sign} {word}</span>'
+
+
+def _short(path: str) -> str:
+    return BY_PATH[path].figure.label.replace("Latency ", "").replace(" rate", "")
+
+
+def card(one: Mapping[str, Any], *, dark: bool) -> str:
+    """A scenario: what it tests, its latencies in both engines, its verdict. HTML."""
+    far = beyond(one)
+    labels = f": {', '.join(_short(path) for path in far)}" if far else " what may be off"
+    return (
+        f'<div class="twin-card"><div class="name">{html.escape(one["name"])}</div>'
+        f'<div class="about" title="{html.escape(one["about"])}">{html.escape(one["about"])}</div>'
+        f'{sparkline(one, dark=dark)}<div class="verdict">{_mark(far)}{html.escape(labels)}</div></div>'
+    )
 
 
 def sparkline(one: Mapping[str, Any], *, dark: bool) -> str:

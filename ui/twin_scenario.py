@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -13,6 +13,8 @@ from lab.stories import Span
 from lab.twin_figures import BY_PATH
 from ui import compare_charts, text, twin_results
 
+TOLD = ("Figure", "Model", "Live", "Error", "Live's own spread")
+EQUIVALENCE = "By equivalence (TOST)"
 ANATOMY_PX = 320
 """As high as the scatter beside it."""
 
@@ -67,9 +69,26 @@ def _open(name: str | None) -> None:
 
 
 def _figures(one: Mapping[str, Any]) -> None:
+    """Those that are judged; the others, which are only told, below."""
+    judged = {BY_PATH[path].figure.label: found for path, found in one["figures"].items() if found["judged"]}
     rows = twin_page.figure_rows(one)
     st.markdown("##### The figures", anchors=False)
-    st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch", height=compare_charts.table_px(len(rows)))
+    _table([_row(row, judged[row["Figure"]]) for row in rows if row["Figure"] in judged])
+    others = [row for row in rows if row["Figure"] not in judged]
+    if others:
+        with st.expander(f"{text.plural(len(others), 'figure')} more, which are not judged"):
+            _table([{name: row[name] for name in TOLD} for row in others])
+
+
+def _row(row: Mapping[str, str], found: Mapping[str, Any]) -> dict[str, str]:
+    """The plain verdict beside the statistical one: one live run can be beyond, and never shown to be equivalent."""
+    verdict = "✔ within" if found["within_allowance"] else "✘ beyond"
+    return {"Figure": row["Figure"], "": verdict, **row, EQUIVALENCE: row["Verdict"]}
+
+
+def _table(rows: Sequence[Mapping[str, str]]) -> None:
+    shown = pd.DataFrame(rows).drop(columns="Verdict", errors="ignore")
+    st.dataframe(shown, hide_index=True, width="stretch", height=compare_charts.table_px(len(rows)))
 
 
 def _anatomy(one: Mapping[str, Any]) -> None:

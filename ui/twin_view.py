@@ -19,9 +19,10 @@ from ui import compare_charts, long_jobs, text, twin_results, twin_scenario
 
 KIND, CALIBRATE = "twin", "calibrate"
 TESTS_SHOWN = 12
-VIEWS = {"test": "Test", "shadow": "Shadow"}
+VIEWS = {"test": "Prediction test", "shadow": "Shadow of a running mesh"}
 QUICK_S, FULL_S = 90.0, 14 * 60.0
 """About how long the two tests take, for the buttons."""
+CALIBRATION = "about 2 min"
 
 
 def screen() -> None:
@@ -35,7 +36,7 @@ def screen() -> None:
     if data is not None and (one := _chosen(data)) is not None:
         twin_scenario.show(data, one)
         return
-    profile_panel()
+    profile_panel(testing=job is not None and job.active)
     if job is not None and job.active:
         long_jobs.watch(job)
     elif job is not None and job.state != "done":
@@ -66,18 +67,21 @@ def _open_view() -> None:
 # ---- the profile -----------------------------------------------------------------------------------------------------
 
 
-def profile_panel() -> None:
+def profile_panel(*, testing: bool) -> None:
     """What the model knows of this machine: since when, whether it is still true, and the way to measure it anew."""
     job = _newest(CALIBRATE)
+    own = profile.is_calibrated(profile.DEFAULT)
     with st.container(border=True):
-        words, action = st.columns([5, 1.3], vertical_alignment="center")
-        with words:
-            _profile_words()
-        with action:
+        with st.container(horizontal=True, vertical_alignment="center", gap="large"):
+            with st.container(width="stretch", gap="xsmall"):
+                _profile_words(own=own)
             st.button(
-                "Calibrate this machine", icon=":material/speed:", key="calibrate", width="stretch",
-                disabled=job is not None and job.active, on_click=_calibrate,
-                help="Measures what each step of a task costs here, and the memory of a worker: about 2 min.",
+                "Calibrate again" if own else f"Calibrate this machine, {CALIBRATION}", icon=":material/speed:",
+                key="calibrate", type="secondary" if own else "primary", on_click=_calibrate,
+                disabled=testing or _calibrating(),
+                help="The test must end first: each would disturb the other." if testing else
+                f"Measures what each step of a task costs here, and the memory of a worker: {CALIBRATION}. "
+                "Best while nothing else computes.",
             )  # fmt: skip
         if job is not None and job.active:
             long_jobs.watch(job)
@@ -85,23 +89,29 @@ def profile_panel() -> None:
             long_jobs.ended_badly(job)
 
 
-def _profile_words() -> None:
+def _calibrating() -> bool:
+    job = _newest(CALIBRATE)
+    return job is not None and job.active
+
+
+def _profile_words(*, own: bool) -> None:
     try:
         known = profile.load(profile.DEFAULT)
     except LabError as error:
         st.markdown("##### The profile of this machine cannot be read", anchors=False)
         st.caption(text.escape(str(error)))
         return
-    own = profile.is_calibrated(profile.DEFAULT)
-    badge = ":green-badge[calibrated here]" if own else ":orange-badge[not measured on this machine]"
+    heading = "##### What the model knows of this machine"
+    measured = text.escape(known.measured + twin_results.fit_words(known.fit))
+    if not own:
+        st.markdown(f"{heading} :orange-badge[not measured on this machine]", anchors=False)
+        st.caption(f"Until it is calibrated the model uses the figures of another one: {measured}")
+        return
     when = "" if known.measured_at is None else text.ago(known.measured_at.isoformat(), now())
-    st.markdown(f"##### What the model knows of this machine {badge} :small[:gray[{when}]]", anchors=False)
-    st.caption(text.escape(known.measured) + text.escape(twin_results.fit_words(known.fit)))
-    doubts = calibration_age.doubts(known) if own else []
-    if doubts:
+    st.markdown(f"{heading} :green-badge[calibrated here] :small[:gray[{when}]]", anchors=False)
+    st.caption(f"Measured {measured}")
+    if doubts := calibration_age.doubts(known):
         st.caption(f":material/warning: It may be out of date: {text.escape('; '.join(doubts))}. Calibrate again.")
-    elif not own:
-        st.caption("The model uses figures of another machine until this one is calibrated.")
 
 
 def _calibrate() -> None:
@@ -136,6 +146,7 @@ def _start(words: Sequence[str], title: str) -> None:
 
 def _buttons(*, primary: bool, disabled: bool) -> None:
     kind: Any = "primary" if primary else "secondary"
+    disabled = disabled or _calibrating()
     st.button(
         f"Quick test, about {text.whole_seconds(QUICK_S)}", icon=":material/bolt:", type=kind, key="quick",
         disabled=disabled, on_click=_start, args=(["--quick"], "Quick test of the model"),
@@ -161,7 +172,7 @@ def _invitation(job: long_jobs.LongJob | None) -> None:
             "beside how far the live system is from itself."
         )
         with st.container(horizontal=True):
-            _buttons(primary=True, disabled=False)
+            _buttons(primary=profile.is_calibrated(profile.DEFAULT), disabled=False)
 
 
 def _data(job: long_jobs.LongJob | None) -> dict[str, Any] | None:
@@ -206,10 +217,19 @@ def _results(data: dict[str, Any], job: long_jobs.LongJob | None) -> None:
     _head(data, job)
     _verdict(data)
     st.html(twin_results.aims(data))
-    st.markdown("##### The error of every scenario", anchors=False)
-    st.caption("Model against live. Dark: the aim. Light: what that scenario may be off by. Bars: 90 % intervals.")
-    compare_charts.chart(figures_twin.forest(data), "twin-forest", "prediction-test")
-    st.markdown("##### The scenarios", anchors=False)
+    st.markdown("##### Scenario by scenario", anchors=False)
+    st.caption(
+        "How far the model is from live. ✔ within what that scenario may be off by, ✘ beyond; – not judged there."
+    )
+    st.html(twin_results.table(data))
+    st.markdown("##### The same errors with their intervals", anchors=False)
+    st.caption(
+        "Error of the model in %, 0 being what live did. Dark: the aim. Light: what that scenario may be off by. "
+        "Bars: 90 % intervals, which take two live repeats. What is further off than the axis goes stands at its edge."
+    )
+    with st.container(key="twin-forest-frame"):
+        compare_charts.chart(figures_twin.forest(data), "twin-forest", "prediction-test")
+    st.markdown("##### Look into a scenario", anchors=False)
     dark = compare_charts.dark()
     st.html(twin_results.keys(dark=dark))
     with st.grid(4, min_column_width=250):
@@ -234,16 +254,18 @@ def _head(data: dict[str, Any], job: long_jobs.LongJob | None) -> None:
 
 def _verdict(data: dict[str, Any]) -> None:
     good, words, wrong = twin_results.verdict(data)
+    notes = []
     if not data["complete"]:
-        st.info("Not all runs have been made: this is a part of the verdict.", icon=":material/hourglass_top:")
+        notes.append("Not all runs have been made: this is a part of the verdict.")
+    if data["repeats"] < 2:
+        notes.append("One live run of each: the machine's own spread is unknown, so nothing is shown to be right.")
+    said = f"**{text.escape(words)}.** {' '.join(notes)}"
     if good:
-        st.success(f"**{text.escape(words)}**", icon=":material/check_circle:")
+        st.success(said, icon=":material/check_circle:")
     else:
-        st.warning(f"**{text.escape(words)}**", icon=":material/rule:")
+        st.warning(said, icon=":material/rule:")
         with st.expander("What was missed, figure by figure"):
             st.markdown("\n".join(f"- {text.escape(one)}" for one in wrong))
-    if data["repeats"] < 2:
-        st.caption("One repeat: the live system's own spread is unknown, so nothing can be shown to be equivalent.")
 
 
 def _card(one: Mapping[str, Any], *, dark: bool) -> None:

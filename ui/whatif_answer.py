@@ -35,6 +35,7 @@ def show(found: Answer) -> None:
     st.markdown(first, anchors=False)
     if said[1:]:
         st.markdown(text.escape(" ".join(said[1:])))
+    st.caption(f"In the model, means of {text.plural(len(found.seeds), 'pair')} of runs; in brackets 95 % intervals.")
     if found.failed_checks:
         st.error(
             f"{text.escape(', '.join(found.failed_checks))}: broken in some of these runs.",
@@ -46,6 +47,8 @@ def show(found: Answer) -> None:
         charts = whatif_model.charts(found, dark=compare_charts.dark())
         for name, figure in zip(CHART_KEYS, charts, strict=True):
             compare_charts.chart(figure, f"whatif-{name}", f"whatif-{name}")
+    shaded = "Shaded: while something is amiss. " if found.question.window_s is not None else ""
+    st.caption(f"{shaded}Lines are means of the runs, bands their lowest and highest.")
     behind(found)
 
 

@@ -46,15 +46,15 @@ LABELS: Final = {
 CSS: Final = """
 <style>
 [class*="st-key-whatif-card-"] button {min-height: 10rem; align-items: flex-start; text-align: left;
-  justify-content: flex-start; padding: .8rem .9rem; border-radius: 10px}
+  justify-content: flex-start; padding: .8rem .7rem; border-radius: 10px}
 [class*="st-key-whatif-card-"] button:hover {transform: translateY(-1px); box-shadow: 0 2px 10px rgba(0, 0, 0, .08)}
 [class*="st-key-whatif-card-"] button > div, [class*="st-key-whatif-card-"] button > div > span {
   justify-content: flex-start; align-items: flex-start; width: 100%}
 [class*="st-key-whatif-card-"] button p {line-height: 1.4; white-space: normal; text-align: left}
 [class*="st-key-whatif-card-"] button p strong {display: block; font-size: .95rem; margin-bottom: .2rem}
 [class*="st-key-whatif-card-"] button p small {display: block; opacity: .75; margin-bottom: .5rem; font-size: .78rem}
-[class*="st-key-whatif-card-"] button .stMarkdownBadge {display: block; width: fit-content; font-size: .74rem;
-  white-space: nowrap; margin-top: .35rem}
+[class*="st-key-whatif-card-"] button .stMarkdownBadge {display: block; width: fit-content; font-size: .72rem;
+  white-space: nowrap; margin-top: .35rem; padding: 0 .3rem; letter-spacing: -.01em}
 [class*="st-key-whatif-card-chosen-"] button {box-shadow: inset 0 0 0 2px CHOSEN;
   background: color-mix(in srgb, CHOSEN 10%, transparent)}
 [class*="st-key-whatif-card-chosen-"] button [data-testid="stIconMaterial"] {color: CHOSEN}

@@ -95,6 +95,7 @@ def _result(job: long_jobs.LongJob) -> None:
         st.info(f"Not run live: {text.escape(str(live['why']))}", icon=":material/block:")
         return
     st.markdown(f"**{text.escape(str(live['verdict']))}**")
+    st.caption("One live run before and one after, so no interval; the model beside it ran the same tasks.")
     if live["checks"]["failed"]:
         st.error(f"{text.escape(', '.join(live['checks']['failed']))}: broken live.", icon=":material/error:")
     _charts(live["records"])

@@ -40,7 +40,7 @@ def _scenario() -> Scenario | None:
     asked = st.query_params.get("scenario", "")
     if asked and asked not in files and (other := library.find(asked)) is not None:
         files[asked] = other
-    first, about, switch = st.columns([3, 5, 1.5], vertical_alignment="bottom", gap="medium")
+    first, about, switch = st.columns([3, 4.4, 2.1], vertical_alignment="bottom", gap="medium")
     with first:
         st.session_state[CHOSEN] = asked if asked in files else library.DEFAULT
         name = st.selectbox("What if … in the scenario", list(files), key=CHOSEN, on_change=_choose)

@@ -184,7 +184,7 @@ def test_asked_again_it_ends_harder(make_job: MakeJob, sleeper: list[subprocess.
     (folder / "cancel.json").write_text(json.dumps({"at_s": time.time() - jobs.CANCEL_PATIENCE_S - 1}))
     assert jobs.cancel(jobs.read(job_id))
     process.wait(10)
-    assert jobs.read(job_id).state == "failed"
+    assert jobs.read(job_id).state == "cancelled"
 
 
 def test_a_reused_pid_is_left_alone(make_job: MakeJob, runs: Path, sleeper: list[subprocess.Popen[bytes]]) -> None:

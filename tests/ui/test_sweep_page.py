@@ -125,7 +125,8 @@ def test_a_result_is_drawn_and_tabled(found: Sweep, make_sweep: Callable[..., st
     assert r"small\: 4 points × 2" in app.markdown[0].value
     assert "Grid 2 × 2 over workers, slots" in next(one.value for one in app.caption if "Grid" in one.value)
     table = app.dataframe[0].value
-    assert list(table.columns) == ["workers", "slots", "Latency, p95 (s)", "from", "to", "Δ", "Δ from", "Δ to"]
+    interval = ("95 % from", "to")
+    assert list(table.columns) == ["workers", "slots", "Latency, p95 (s)", *interval, "Δ", "Δ 95 % from", "Δ to"]
     assert table["Latency, p95 (s)"].tolist() == pytest.approx(found.table()["mean"].tolist(), rel=1e-3)
     assert table["Δ"].tolist()[0] == 0
     app.selectbox(key="sweep-figure").set_value("throughput_per_s")
