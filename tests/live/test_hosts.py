@@ -156,7 +156,7 @@ def test_a_wiped_invitation_is_offered_again(host, build, start, client) -> None
 def test_a_host_killed_in_mid_run_loses_nothing(host, build, start) -> None:
     """kill -9: its worker dies with it, and is replaced on the other host."""
     first, second = host(), host()
-    run = start(build(workload__arrivals__count=200, workload__roles__A__service__mean_s=0.3))
+    run = start(build(workload__arrivals__count=100, workload__roles__A__service__mean_s=0.3))
     eventually(lambda: run.done >= 10)
     assert len(first.children()) == len(second.children()) == 1
     first.process.kill()

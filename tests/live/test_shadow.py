@@ -29,15 +29,19 @@ name: shadowed
 workload:
   arrivals: {kind: burst, count: 1}
   roles:
-    QUICK: {service: {dist: gamma, mean_s: 0.6, cv: 0.3}}
-    FAILING: {priority: 1, service: {dist: constant, mean_s: 0.4}, failure_rate: 0.2}
+    QUICK: {service: {dist: gamma, mean_s: 1.0, cv: 0.3}}
+    FAILING: {priority: 1, service: {dist: constant, mean_s: 0.8}, failure_rate: 0.2}
 mesh: {workers: 2, slots: 4}
 rules:
   retry: {base_s: 0.1}
   lease: {length_s: 60}
   health: {report_s: 0.5, close_share: 1}
 """
+"""Tasks so long that a slow machine's own lateness stays within the tenth of them that the shadow tolerates."""
 WINDOW_S, EVERY_S = 10.0, 1.0
+TASK_EVERY_S = 0.25
+"""With tasks of 0.93 s on average: 3.7 of the eight slots are busy, and nearly all of the four that a worker has."""
+MISSING = "1 of 2 workers are heard of: 4 slots are missing"
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +63,7 @@ def up(tmp_path: Path) -> Iterator[Meshlab]:
 
 
 class Traffic:
-    """A client that submits some six tasks a second until told to stop."""
+    """A client that submits four tasks a second until told to stop; one that came late is made up for."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -75,8 +79,8 @@ class Traffic:
         self._thread.join(30.0)
 
     def _run(self) -> None:
-        number = 0
-        while not self._stopped.wait(0.15):
+        number, began = 0, time.monotonic()
+        while not self._stopped.wait(max(0.0, began + number * TASK_EVERY_S - time.monotonic())):
             self._client.submit("QUICK" if number % 3 else "FAILING")
             number += 1
 
@@ -90,25 +94,30 @@ def test_it_agrees_and_then_finds_a_worker_that_stands_still(up: Meshlab) -> Non
             time.sleep(EVERY_S / 2)  # looks more often than this learn nothing
             return shadow.look(reader.look(WINDOW_S))
 
-        calm = eventually(lambda: (one := look()).state == "agree" and _busy(one) and one, 40.0)
+        calm = eventually(lambda: (one := look()).state == "agree" and _busy(one) and one, 60.0)
         assert calm.predicted["throughput_per_s"] == pytest.approx(calm.seen["throughput_per_s"], rel=0.3)
         worker = up.processes("live_backend.worker")[0].pid
         os.kill(worker, signal.SIGSTOP)
         try:
-            found = eventually(lambda: (one := look()).state == "apart" and one.causes and one, 40.0)
+            found = eventually(lambda: (one := look()).state == "apart" and _names_the_silent(one) and one, 60.0)
         finally:
             os.kill(worker, signal.SIGCONT)
         seen = shadowing.observed(up.environ, 600.0)
     assert "mesh slower" in [alarm.name for alarm in found.alarms]
-    assert any("1 of 2 workers are heard of: 4 slots are missing" in cause for cause in found.causes), found.causes
+    assert MISSING in found.causes
     assert {"QUICK", "FAILING"} == set(seen.roles), "the same log as records for `meshlab fit --mesh`"
     assert (seen.facts["workers"], seen.facts["slots"]) == (2, 4)
     assert seen.backoffs["exact"].all()
 
 
 def _busy(look: Look) -> bool:
-    """Whether work has been done for a while: the figures of the first second or two say little."""
-    return (look.seen["throughput_per_s"] or 0.0) > 3.0
+    """Whether fifteen tasks are done: the figures of fewer say little. On a slow machine that takes a while."""
+    return (look.seen["throughput_per_s"] or 0.0) * look.window_s >= 15
+
+
+def _names_the_silent(look: Look) -> bool:
+    """Whether the worker has missed so many reports that it counts as silent; tasks may have been late before that."""
+    return "mesh slower" in [alarm.name for alarm in look.alarms] and MISSING in look.causes
 
 
 # ---- what it reads ---------------------------------------------------------------------------------------------------
