@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from cli import failing
 from cli.status import StatusFile
 from cli.stopping import EXIT_INTERRUPTED, StopFlag
+from cli.targets import target, write
 from cli.terminal import harmless, percent, runs_folder, say, say_json, table, tell
 from cli.watching import Meter, both
 from lab import profile as profiles
-from lab.errors import Unavailable, UsageError
 
 if TYPE_CHECKING:
     from lab.calibration_run import Bench
@@ -47,7 +47,7 @@ def _calibrated(options: argparse.Namespace, status: StatusFile) -> tuple[Profil
     from live_backend import run_live
     from simulation import simulate
 
-    path = profiles.reserve(options.name) if options.out is None else _writable(Path(options.out))
+    path = target("--out", options.out) or profiles.reserve(options.name)
     _warn_of_company()
     with StopFlag() as stop:
         stop.before_exit = lambda: status.end("cancelled", EXIT_INTERRUPTED, message="stopped at once; nothing is kept")
@@ -57,18 +57,8 @@ def _calibrated(options: argparse.Namespace, status: StatusFile) -> tuple[Profil
         meter.clear()
     if options.out is None:
         return found, profiles.save(found, options.name)
-    try:
-        path.write_text(profiles.as_yaml(found), encoding="utf-8")
-    except OSError as error:
-        raise Unavailable(f"{path}: the profile cannot be written here ({error.strerror})") from error
+    write("--out", path, profiles.as_yaml(found))
     return found, path
-
-
-def _writable(path: Path) -> Path:
-    """The file, if its folder is there: found out before the work rather than after it."""
-    if path.is_dir() or not path.parent.is_dir():
-        raise UsageError(f"--out {path}: name a file in a folder that is there")
-    return path
 
 
 def _bench(stop: Stop) -> Bench:

@@ -23,10 +23,10 @@ from cli import (
     twin_options,
     whatif_options,
 )
+from cli.numbers import PORT_MAX, replications, whole
 from cli.standing_options import add_standing
 from cli.terminal import flush_stdout, ready_streams, runs_folder, tell
 from lab.errors import UsageError
-from lab.limits import REPLICATIONS_MAX
 from lab.rules.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _add_run(commands: Commands[argparse.ArgumentParser]) -> None:
     run.add_argument("--seed", type=int, metavar="N", help="use this seed instead of the scenario's")
     run.add_argument(
         "--replications",
-        type=_replications,
+        type=replications(),
         metavar="N",
         help="run N times with seeds seed, seed+1, …: figures of all runs with 95%% intervals; with --until, the most",
     )
@@ -144,7 +144,7 @@ def _add_compare(commands: Commands[argparse.ArgumentParser]) -> None:
         compare.add_argument(name, metavar=letter, help="a run's id, its beginning, or its folder; or a scenario file")
     compare.add_argument(
         "--replications",
-        type=_replications,
+        type=replications(),
         metavar="N",
         help="pairs of runs of two scenarios, with seeds seed, seed+1, … (default: 10)",
     )
@@ -164,7 +164,7 @@ def _add_metastability(commands: Commands[argparse.ArgumentParser]) -> None:
         metavar="NAME,…",
         help="rows of the map: in-slot, scheduled, jitter, few, budget, cancel (the default), immediate, as-written",
     )
-    study.add_argument("--replications", type=_replications, metavar="N", help="runs a cell (default: 12)")
+    study.add_argument("--replications", type=replications(), metavar="N", help="runs a cell (default: 12)")
     study.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="replace a value; repeatable")
     study.add_argument("--seed", type=int, metavar="N", help="use this seed instead of the scenario's")
     study.add_argument(
@@ -196,7 +196,8 @@ def _add_runs(commands: Commands[argparse.ArgumentParser]) -> None:
 
 def _add_app(commands: Commands[argparse.ArgumentParser]) -> None:
     app = commands.add_parser("app", help="open the app in the browser, or in a window of its own, until Ctrl-C")
-    app.add_argument("--port", type=_port, metavar="N", help="listen here (default: 8501, or any that is free)")
+    port = whole(1, PORT_MAX, form="d")
+    app.add_argument("--port", type=port, metavar="N", help="listen here (default: 8501, or any that is free)")
     shown = app.add_mutually_exclusive_group()
     shown.add_argument(
         "--window",
@@ -206,26 +207,12 @@ def _add_app(commands: Commands[argparse.ArgumentParser]) -> None:
     shown.add_argument("--no-browser", action="store_true", help="only serve it, and say where")
 
 
-def _port(text: str) -> int:
-    number = int(text)
-    if not 1 <= number <= 65_535:
-        raise argparse.ArgumentTypeError(f"must be 1 to 65535, found {number}")
-    return number
-
-
 def _add_json(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="print one JSON object on stdout and nothing else")
 
 
 def _add_out(command: argparse.ArgumentParser) -> None:
     command.add_argument("--out", metavar="DIR", help="where records are kept (default: $MESHLAB_RUNS, else runs/)")
-
-
-def _replications(text: str) -> int:
-    number = int(text)
-    if not 1 <= number <= REPLICATIONS_MAX:
-        raise argparse.ArgumentTypeError(f"must be 1 to {REPLICATIONS_MAX:,}, found {number}")
-    return number
 
 
 def _until(text: str) -> Target:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cli.plan_words import report
+from cli.targets import target, writing
 from cli.terminal import tell
-from lab.errors import Unavailable, UsageError
 
 if TYPE_CHECKING:
     from lab.planning import Answer
@@ -35,13 +35,7 @@ class Files:
     @classmethod
     def asked(cls, options: argparse.Namespace) -> Files:
         """The files of --out and --yaml. Raises UsageError for a place or an ending that cannot be."""
-        for name, value in (("--out", options.out), ("--yaml", options.yaml)):
-            if value is not None and not Path(value).parent.is_dir():
-                raise UsageError(f"{name} {value}: there is no folder {Path(value).parent}; make it first")
-        out = None if options.out is None else Path(options.out)
-        if out is not None and out.suffix.lower() not in FORMATS:
-            raise UsageError(f"--out {out}: the name must end in {', '.join(FORMATS)}")
-        return cls(out, None if options.yaml is None else Path(options.yaml), _command(options))
+        return cls(target("--out", options.out, FORMATS), target("--yaml", options.yaml), _command(options))
 
     def write(self, answer: Answer, confirmation: Confirmation | None) -> None:
         """Write them, or write them anew. Raises Unavailable if one cannot be written."""
@@ -56,17 +50,15 @@ class Files:
             tell(f"written to {path}")
 
     def _write(self, path: Path, answer: Answer, confirmation: Confirmation | None) -> None:
-        try:
+        with writing("--yaml" if path == self.yaml else "--out", path) as scratch:
             if path == self.yaml:
-                path.write_text(_yaml(answer), encoding="utf-8")
+                scratch.write_text(_yaml(answer), encoding="utf-8")
             elif path.suffix.lower() == ".parquet":
-                answer.table().to_parquet(path, index=False)
+                answer.table().to_parquet(scratch, index=False)
             elif path.suffix.lower() == ".csv":
-                answer.table().to_csv(path, index=False, lineterminator="\n")
+                answer.table().to_csv(scratch, index=False, lineterminator="\n")
             else:
-                path.write_text(self._text(path, answer, confirmation), encoding="utf-8")
-        except OSError as error:
-            raise Unavailable(f"{path}: cannot be written ({error.strerror}); give another file") from error
+                scratch.write_text(self._text(path, answer, confirmation), encoding="utf-8")
         if path not in self.written:
             self.written.append(path)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import math
 
+from cli.numbers import real, replications
+
 Commands = argparse._SubParsersAction  # the only name that argparse has for it
 
 
@@ -25,7 +27,10 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     plan.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="replace a value; repeatable")
     plan.add_argument("--seed", type=int, metavar="N", help="use this seed instead of the scenario's")
     plan.add_argument(
-        "--replications", type=_replications, metavar="N", help="most runs of a candidate (default: 40; 10 at first)"
+        "--replications",
+        type=replications(least=2),
+        metavar="N",
+        help="most runs of a candidate (default: 40; 10 at first)",
     )
     plan.add_argument("--no-margin", action="store_true", help="do not look how much more load the winner bears")
     plan.add_argument(
@@ -109,19 +114,7 @@ def _share(text: str) -> float:
 
 
 def _amount(text: str) -> float:
-    try:
-        found = float(text)
-    except ValueError:
-        found = math.nan
+    found = real(text)
     if not (math.isfinite(found) and found >= 0):
         raise argparse.ArgumentTypeError(f"must be a number of at least 0, found {text!r}")
     return found
-
-
-def _replications(text: str) -> int:
-    from lab.limits import REPLICATIONS_MAX
-
-    number = int(text) if text.isdecimal() else 0
-    if not 2 <= number <= REPLICATIONS_MAX:
-        raise argparse.ArgumentTypeError(f"must be 2 to {REPLICATIONS_MAX:,}, found {text!r}")
-    return number

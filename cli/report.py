@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from pathlib import Path
 
+from cli.targets import target, write
 from cli.terminal import runs_folder, say_json, tell
-from lab.errors import Unavailable, UsageError
+from lab.errors import UsageError
 from lab.limits import MIB, REPORT_RUNS_MAX
+
+FORMATS = (".html", ".htm")
 
 
 def command(options: argparse.Namespace) -> int:
@@ -18,7 +20,8 @@ def command(options: argparse.Namespace) -> int:
     from lab.report import report
     from lab.runs import find
 
-    target = _target(options.out)
+    out = target("--out", options.out, FORMATS)
+    assert out is not None, "argparse demands it"
     root = runs_folder(options.folder)
     folders = list(dict.fromkeys(find(root, name).folder.resolve() for name in options.runs))
     if len(folders) > REPORT_RUNS_MAX:
@@ -26,27 +29,14 @@ def command(options: argparse.Namespace) -> int:
     records = [Record.load(folder) for folder in folders]
     pool = not options.apart and headlines.replicated(records)
     text = report(records, pool=pool, title=options.title, command=_asked(options))
-    try:
-        target.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise Unavailable(f"{target}: cannot be written ({error.strerror}); give another file with --out") from error
-    size = target.stat().st_size
+    write("--out", out, text)
+    size = len(text.encode())
     if options.json:
         ids = [str(record.info["run_id"]) for record in records]
-        say_json({"report": str(target), "runs": ids, "bytes": size})
+        say_json({"report": str(out), "runs": ids, "bytes": size})
     else:
-        tell(f"written to {target} ({size / MIB:.1f} MiB); it needs no network")
+        tell(f"written to {out} ({size / MIB:.1f} MiB); it needs no network")
     return 0
-
-
-def _target(out: str) -> Path:
-    """Where to write, refused before the work rather than after it."""
-    target = Path(out)
-    if target.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"--out {out}: the name must end in .html")
-    if not target.parent.is_dir():
-        raise UsageError(f"--out {out}: there is no folder {target.parent}; make it first")
-    return target
 
 
 def _asked(options: argparse.Namespace) -> str:

@@ -12,10 +12,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
+from cli import failing
 from cli.status import StatusFile
 from cli.stopping import StopFlag
-from cli.terminal import GREEN, RED, YELLOW, harmless, painted, say, say_json, tell
-from lab.errors import LabError, Unavailable, UsageError
+from cli.terminal import GREEN, RED, YELLOW, harmless, painted, runs_folder, say, say_json, tell
+from lab.errors import Unavailable, UsageError
 from lab.units import NONE, count, rate
 from lab.units import seconds as spoken
 
@@ -43,20 +44,17 @@ def command(options: argparse.Namespace) -> int:
     status.begin()
     try:
         with StopFlag() as stop, ExitStack() as stack:
-            looks = _looks(options, stop, stack)
             out = _opened(options.out, stack)
-            return _told(options, looks, out, status)
-    except LabError as error:
-        status.end("failed", error.exit_status, message=str(error))
-        raise
+            return _told(options, _looks(options, stop, stack), out, status)
+    except (Exception, KeyboardInterrupt) as error:
+        return failing.ended(error, runs_folder(None), status)
 
 
 def _told(options: argparse.Namespace, looks: Iterator[Look], out: IO[str] | None, status: StatusFile) -> int:
     last: Look | None = None
     for look in looks:
         if out is not None:
-            out.write(json.dumps(look.as_json(), allow_nan=False) + "\n")
-            out.flush()
+            _append(out, json.dumps(look.as_json(), allow_nan=False))
         _say(options, look, last)
         last = look
     alarmed = options.once and last is not None and last.state == "apart"
@@ -126,6 +124,14 @@ def _opened(path: str | None, stack: ExitStack) -> IO[str] | None:
         return stack.enter_context(Path(path).open("a", encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"--out {path}: cannot be written ({error.strerror})") from error
+
+
+def _append(out: IO[str], text: str) -> None:
+    try:
+        out.write(f"{text}\n")
+        out.flush()
+    except OSError as error:
+        raise Unavailable(f"{out.name}: cannot be written any more ({error.strerror}); make room there") from error
 
 
 def line(look: Look) -> str:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import math
-from collections.abc import Callable
 
+from cli.numbers import seconds
 from lab.limits import SHADOW_EVERY_S_MIN, SHADOW_WINDOW_S_MAX, SHADOW_WINDOW_S_MIN
 
 Commands = argparse._SubParsersAction  # the only name that argparse has for it
@@ -24,14 +23,14 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     )
     shadow.add_argument(
         "--window",
-        type=_between(SHADOW_WINDOW_S_MIN, SHADOW_WINDOW_S_MAX),
+        type=seconds(SHADOW_WINDOW_S_MIN, SHADOW_WINDOW_S_MAX),
         default=WINDOW_S,
         metavar="S",
         help=f"seconds that are replayed at each look (default: {WINDOW_S:g})",
     )
     shadow.add_argument(
         "--every",
-        type=_between(SHADOW_EVERY_S_MIN, SHADOW_WINDOW_S_MAX),
+        type=seconds(SHADOW_EVERY_S_MIN, SHADOW_WINDOW_S_MAX),
         default=EVERY_S,
         metavar="S",
         help=f"seconds between two looks (default: {EVERY_S:g})",
@@ -53,16 +52,3 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         "--json", action="store_true", help="print JSON and nothing else: with --once one object, else one a line"
     )
     shadow.add_argument("--status", help=argparse.SUPPRESS)
-
-
-def _between(low: float, high: float) -> Callable[[str], float]:
-    def parsed(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"must be {low:g} to {high:g} seconds, found {text!r}")
-        return value
-
-    return parsed

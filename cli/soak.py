@@ -6,13 +6,13 @@ import argparse
 import json
 import random
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from cli.stopping import StopFlag
+from cli.targets import target, write
 from cli.terminal import GREEN, NONE, RED, counted, harmless, painted, say, say_json, table, tell
 from cli.watching import Meter
-from lab.errors import Interrupted, UsageError
+from lab.errors import Interrupted
 
 EXIT_UNSOUND = 3
 SEED_MAX = 2**31 - 1
@@ -23,7 +23,7 @@ def command(options: argparse.Namespace) -> int:
     """Run a soak, and say what came of it."""
     from live_backend.soak import Settings, soak
 
-    out = _writable(options.out)
+    out = target("--out", options.out)
     seed = options.seed if options.seed is not None else random.randint(0, SEED_MAX)
     settings = Settings(options.minutes, options.rate, options.workers, options.slots, seed, options.every)
     meter = Meter(quiet=options.quiet)
@@ -38,7 +38,7 @@ def command(options: argparse.Namespace) -> int:
         report = soak(settings, meter, stop, told)
     meter.clear()
     if out:
-        out.write_text(json.dumps(report.figures, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        write("--out", out, json.dumps(report.figures, indent=2, allow_nan=False) + "\n")
     if options.json:
         say_json(report.figures)
     else:
@@ -48,17 +48,6 @@ def command(options: argparse.Namespace) -> int:
     if not report.is_sound:
         return EXIT_UNSOUND
     return Interrupted.exit_status if report.was_interrupted else 0
-
-
-def _writable(path: str | None) -> Path | None:
-    """Asked before the soak, not after it."""
-    if path is None:
-        return None
-    try:
-        with open(path, "a", encoding="utf-8"):
-            return Path(path)
-    except OSError as error:
-        raise UsageError(f"--out {path}: the report cannot be written there ({error.strerror})") from error
 
 
 def lines(figures: dict[str, Any]) -> list[str]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 
+from cli.numbers import PORT_MAX, real, whole
 from lab.limits import (
     LIVE_WORKERS_MAX,
     SLOTS_MAX,
@@ -47,8 +47,8 @@ def _add_up(commands: Commands[argparse.ArgumentParser]) -> None:
         "the rules count; its arrivals and faults do not happen.",
     )
     up.add_argument("scenario", nargs="?", metavar="SCENARIO", help="a scenario file (default: three synthetic roles)")
-    up.add_argument("--workers", type=_number(0, LIVE_WORKERS_MAX), metavar="N", help="worker processes")
-    up.add_argument("--slots", type=_number(1, SLOTS_MAX), metavar="N", help="concurrent tasks in each")
+    up.add_argument("--workers", type=whole(0, LIVE_WORKERS_MAX), metavar="N", help="worker processes")
+    up.add_argument("--slots", type=whole(1, SLOTS_MAX), metavar="N", help="concurrent tasks in each")
     up.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="replace a value; repeatable")
     _add_listening(up)
     up.add_argument(
@@ -71,7 +71,7 @@ def _add_listening(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--port",
-        type=_number(0, 65_535),
+        type=whole(0, PORT_MAX, form="d"),
         default=PORT_DEFAULT,
         metavar="N",
         help=f"default: {PORT_DEFAULT}, or a free one if it is taken",
@@ -84,12 +84,12 @@ def _add_worker(commands: Commands[argparse.ArgumentParser]) -> None:
     )
     worker.add_argument(
         "--processes",
-        type=_number(0, LIVE_WORKERS_MAX),
+        type=whole(0, LIVE_WORKERS_MAX),
         metavar="N",
         help="for the standing mesh (default: as many as it says)",
     )
     worker.add_argument(
-        "--slots", type=_number(1, SLOTS_MAX), metavar="N", help="concurrent tasks in each (default: as the mesh says)"
+        "--slots", type=whole(1, SLOTS_MAX), metavar="N", help="concurrent tasks in each (default: as the mesh says)"
     )
 
 
@@ -97,20 +97,20 @@ def _add_submit(commands: Commands[argparse.ArgumentParser]) -> None:
     submit = commands.add_parser("submit", help="submit a task to the standing mesh, or many")
     submit.add_argument("role", metavar="ROLE", help="who is to do it")
     submit.add_argument(
-        "--priority", type=_number(PRIORITY_MIN, PRIORITY_MAX), metavar="N", help="1 to 5 (default: the role's)"
+        "--priority", type=whole(PRIORITY_MIN, PRIORITY_MAX), metavar="N", help="1 to 5 (default: the role's)"
     )
     submit.add_argument("--payload", metavar="JSON|@FILE|-", help="any JSON: as it stands, from a file, or from stdin")
     submit.add_argument(
         "--key", metavar="K", help="the same key is the same task; with --count the keys are K-1, K-2, …"
     )
-    submit.add_argument("--count", type=_number(1, SUBMIT_COUNT_MAX), default=1, metavar="N", help="submit N of them")
+    submit.add_argument("--count", type=whole(1, SUBMIT_COUNT_MAX), default=1, metavar="N", help="submit N of them")
     submit.add_argument("--wait", action="store_true", help="wait until they are finished; exit 1 if one has failed")
     _add_json(submit)
 
 
 def _add_tasks(commands: Commands[argparse.ArgumentParser]) -> None:
     tasks = commands.add_parser("tasks", help="list the tasks of the standing mesh, newest first, or show one")
-    tasks.add_argument("id", nargs="?", type=_number(0, 2**63 - 1), metavar="ID", help="show this one whole")
+    tasks.add_argument("id", nargs="?", type=whole(0, 2**63 - 1), metavar="ID", help="show this one whole")
     tasks.add_argument("--state", type=str.upper, choices=tuple(State), metavar="S", help=f"one of {', '.join(State)}")
     tasks.add_argument("--role", metavar="R", help="only this role's")
     _add_limit(tasks)
@@ -127,7 +127,7 @@ def _add_dlq(commands: Commands[argparse.ArgumentParser]) -> None:
     _add_json(listing)
     for name, what in (("redrive", "start dead tasks anew"), ("discard", "put dead letters aside for good")):
         action = actions.add_parser(name, help=what)
-        action.add_argument("ids", nargs="*", type=_number(0, 2**63 - 1), metavar="ID", help="these tasks")
+        action.add_argument("ids", nargs="*", type=whole(0, 2**63 - 1), metavar="ID", help="these tasks")
         action.add_argument("--role", metavar="R", help="all of this role")
         action.add_argument("--all", action="store_true", help="all there are")
         _add_json(action)
@@ -136,7 +136,7 @@ def _add_dlq(commands: Commands[argparse.ArgumentParser]) -> None:
 def _add_limit(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--limit",
-        type=_number(1, LIST_MAX),
+        type=whole(1, LIST_MAX),
         default=LIST_DEFAULT,
         metavar="N",
         help=f"at most so many (default: {LIST_DEFAULT})",
@@ -154,43 +154,40 @@ def _add_soak(commands: Commands[argparse.ArgumentParser]) -> None:
     soak.add_argument("--minutes", type=_minutes, required=True, metavar="N", help="how long; 0.5 is half a minute")
     soak.add_argument(
         "--rate",
-        type=_number(1, SOAK_RATE_PER_S_MAX),
+        type=whole(1, SOAK_RATE_PER_S_MAX),
         default=SOAK_RATE_PER_S,
         metavar="R",
         help=f"tasks a second (default: {SOAK_RATE_PER_S})",
     )
     soak.add_argument(
         "--workers",
-        type=_number(1, LIVE_WORKERS_MAX),
+        type=whole(1, LIVE_WORKERS_MAX),
         default=SOAK_WORKERS,
         metavar="W",
         help=f"worker processes (default: {SOAK_WORKERS})",
     )
     soak.add_argument(
         "--slots",
-        type=_number(1, SLOTS_MAX),
+        type=whole(1, SLOTS_MAX),
         default=SOAK_SLOTS,
         metavar="S",
         help=f"concurrent tasks in each (default: {SOAK_SLOTS})",
     )
     soak.add_argument(
         "--every",
-        type=_number(1, SOAK_EVERY_S_MAX),
+        type=whole(1, SOAK_EVERY_S_MAX),
         default=SOAK_EVERY_S,
         metavar="S",
         help=f"seconds from one fault to the next, on average (default: {SOAK_EVERY_S})",
     )
-    soak.add_argument("--seed", type=_number(0, 2**31 - 1), metavar="N", help="of the faults (default: a new one)")
+    soak.add_argument("--seed", type=whole(0, 2**31 - 1), metavar="N", help="of the faults (default: a new one)")
     soak.add_argument("--out", metavar="FILE", help="write the report there as JSON, too")
     soak.add_argument("--quiet", action="store_true", help="show no progress")
     _add_json(soak)
 
 
 def _minutes(text: str) -> float:
-    try:
-        minutes = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be a number, found {text!r}") from None
+    minutes = real(text)
     if not 0.0 < minutes <= SOAK_MINUTES_MAX:
         raise argparse.ArgumentTypeError(f"must be more than 0 and at most {SOAK_MINUTES_MAX:,}, found {text}")
     return minutes
@@ -198,21 +195,6 @@ def _minutes(text: str) -> float:
 
 def _add_json(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="print one JSON object on stdout and nothing else")
-
-
-def _number(least: int, most: int) -> Callable[[str], int]:
-    """What reads a whole number within bounds."""
-
-    def read(text: str) -> int:
-        try:
-            number = int(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"must be a whole number, found {text!r}") from None
-        if not least <= number <= most:
-            raise argparse.ArgumentTypeError(f"must be {least:,} to {most:,}, found {number:,}")
-        return number
-
-    return read
 
 
 def _add_prune(commands: Commands[argparse.ArgumentParser]) -> None:

@@ -11,9 +11,10 @@ from cli import failing
 from cli.overriding import loaded
 from cli.status import StatusFile
 from cli.stopping import EXIT_INTERRUPTED, StopFlag
+from cli.targets import target, write
 from cli.terminal import harmless, runs_folder, say, say_json, tell
 from cli.watching import Meter, both
-from lab.errors import Unavailable, UsageError
+from lab.errors import UsageError
 from lab.progress import OnProgress, Stop
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def command(options: argparse.Namespace) -> int:
 def _sweep(options: argparse.Namespace, status: StatusFile) -> int:
     asked = _design(options)
     out = _out(options, asked)
-    _demand_folder("--html", options.html)
+    html = target("--html", options.html)
     meter = Meter(quiet=options.quiet)
 
     told = both(meter, status.on_progress)
@@ -52,7 +53,7 @@ def _sweep(options: argparse.Namespace, status: StatusFile) -> int:
         if found is None:
             found = _run(options, asked, out, told, stop)
         meter.clear()
-        return _conclude(options, found, out, status)
+        return _conclude(options, found, out, html, status)
 
 
 def _run(options: argparse.Namespace, asked: Design, out: Path, on_progress: OnProgress, stop: Stop) -> Sweep:
@@ -113,25 +114,15 @@ def _by_path(option: str, form: str, given: Sequence[str], read: Callable[[str],
 
 def _out(options: argparse.Namespace, asked: Design) -> Path:
     """Where the result goes; resumed without --out, where the same sweep was stopped last."""
-    if options.out is not None:
-        out = Path(options.out)
-        if out.suffix.lower() != ".parquet":
-            raise UsageError(f"--out {out}: the name must end in .parquet")
-        _demand_folder("--out", options.out)
+    if (out := target("--out", options.out, (".parquet",))) is not None:
         return out
     folder = runs_folder(None) / FOLDER
     if options.resume:
         return _stopped(folder, asked)
     from lab import record
 
-    words = "".join(letter if letter.isalnum() else "-" for letter in asked.scenario.name.lower()).strip("-")
+    words = record.plain(asked.scenario.name)
     return folder / f"{words}-{record.now():%Y%m%d-%H%M%S}-{record.nonce()}.parquet"
-
-
-def _demand_folder(option: str, file: str | None) -> None:
-    """Refuse before the work what could not be written after it."""
-    if file is not None and not Path(file).parent.is_dir():
-        raise UsageError(f"{option} {file}: there is no folder {Path(file).parent}; make it first")
 
 
 def _stopped(folder: Path, asked: Design) -> Path:
@@ -164,7 +155,7 @@ def _finished(out: Path, asked: Design) -> Sweep | None:
 # ---- what is found ---------------------------------------------------------------------------------------------------
 
 
-def _conclude(options: argparse.Namespace, found: Sweep, out: Path, status: StatusFile) -> int:
+def _conclude(options: argparse.Namespace, found: Sweep, out: Path, html: Path | None, status: StatusFile) -> int:
     """Print, write the page, tell what was wrong, and find the exit status."""
     from cli import sweep_words
 
@@ -175,8 +166,11 @@ def _conclude(options: argparse.Namespace, found: Sweep, out: Path, status: Stat
     else:
         for line in sweep_words.report(found, figures, baseline):
             say(harmless(line))
-    if options.html is not None:
-        _write_page(Path(options.html), found, figures, baseline)
+    if html is not None:
+        from lab.sweep_page import page
+
+        write("--html", html, page(found, figures, baseline))
+        tell(f"written to {html}")
     for line in sweep_words.faults(found):
         tell(harmless(line))
     done = f"{len(found.frame):,} of {found.about['points'] * found.about['replications']:,} runs"
@@ -188,13 +182,3 @@ def _conclude(options: argparse.Namespace, found: Sweep, out: Path, status: Stat
     code = EXIT_CHECK_FAILED if len(found.broken) else EXIT_FAILED if len(found.failed) else 0
     status.end("done", code, result={"out": str(out)})
     return code
-
-
-def _write_page(target: Path, found: Sweep, figures: Sequence[str], baseline: int | None) -> None:
-    from lab.sweep_page import page
-
-    try:
-        target.write_text(page(found, figures, baseline), encoding="utf-8", newline="")
-    except OSError as error:
-        raise Unavailable(f"{target}: cannot be written ({error.strerror}); give another file with --html") from error
-    tell(f"written to {target}")

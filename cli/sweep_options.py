@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 
+from cli.numbers import whole
 from lab.limits import SWEEP_POINTS_MAX, SWEEP_RUNS_MAX
 
 Commands = argparse._SubParsersAction  # the only name that argparse has for it
@@ -30,7 +30,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     _add_points(sweep)
     sweep.add_argument(
         "--replications",
-        type=_up_to(SWEEP_RUNS_MAX),
+        type=whole(1, SWEEP_RUNS_MAX),
         metavar="N",
         help="runs of each point, with seeds seed, seed+1, … (default: 5)",
     )
@@ -74,17 +74,5 @@ def _add_points(sweep: argparse.ArgumentParser) -> None:
         help="where a sampled path lies; LOW..HIGH:int for whole numbers, LOW..HIGH:log for a log scale; repeatable",
     )
     sampling = sweep.add_mutually_exclusive_group()
-    sampling.add_argument("--latin", type=_up_to(SWEEP_POINTS_MAX), metavar="N", help="a Latin hypercube of N points")
-    sampling.add_argument("--random", type=_up_to(SWEEP_POINTS_MAX), metavar="N", help="N random points")
-
-
-def _up_to(most: int) -> Callable[[str], int]:
-    """What reads a whole number from 1 to `most`."""
-
-    def read(text: str) -> int:
-        number = int(text)
-        if not 1 <= number <= most:
-            raise argparse.ArgumentTypeError(f"must be 1 to {most:,}, found {number:,}")
-        return number
-
-    return read
+    sampling.add_argument("--latin", type=whole(1, SWEEP_POINTS_MAX), metavar="N", help="a Latin hypercube of N points")
+    sampling.add_argument("--random", type=whole(1, SWEEP_POINTS_MAX), metavar="N", help="N random points")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cli import failing, twin_words
 from cli.status import StatusFile
 from cli.stopping import EXIT_INTERRUPTED, StopFlag
+from cli.targets import write, writing
 from cli.terminal import runs_folder, say, say_json, tell
 from cli.watching import Meter, both
 from lab.errors import Unavailable, UsageError
@@ -187,10 +188,9 @@ def _write(target: Path, study: Study) -> None:
     from lab.twin_page import page
 
     _write_json(target, study)
-    table = study.table()
-    try:
-        table.to_csv(target / "table.csv", index=False, lineterminator="\n")
-        table.to_parquet(target / "table.parquet", index=False)
-        (target / "report.html").write_text(page(study.data), encoding="utf-8", newline="")
-    except OSError as error:
-        raise Unavailable(f"{target}: cannot be written ({error.strerror}); give another folder with --out") from error
+    table, text = study.table(), page(study.data)
+    with writing("--out", target / "table.csv") as scratch:
+        table.to_csv(scratch, index=False, lineterminator="\n")
+    with writing("--out", target / "table.parquet") as scratch:
+        table.to_parquet(scratch, index=False)
+    write("--out", target / "report.html", text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from cli.numbers import whole
 from lab.limits import TWIN_REPEATS_MAX
 
 Commands = argparse._SubParsersAction  # the only name that argparse has for it
@@ -21,7 +22,9 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     twin.add_argument("--only", metavar="NAME,…", help="these scenarios of the matrix only")
     twin.add_argument("--list", action="store_true", help="print the matrix and what each scenario tests, and end")
     twin.add_argument("--write", metavar="DIR", help="write the scenarios as files into DIR, and end")
-    twin.add_argument("--repeats", type=_repeats, metavar="N", help="live runs of each scenario (default: 3)")
+    twin.add_argument(
+        "--repeats", type=whole(1, TWIN_REPEATS_MAX), metavar="N", help="live runs of each scenario (default: 3)"
+    )
     twin.add_argument("--quick", action="store_true", help="one repeat of a third of the matrix: within 90 s")
     twin.add_argument("--profile", metavar="NAME", help="the model's profile: its name or file (default: scenario's)")
     twin.add_argument("--order-seed", type=int, default=1, metavar="N", help="shuffles the live runs (default: 1)")
@@ -32,10 +35,3 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     twin.add_argument("--quiet", action="store_true", help="show no progress")
     twin.add_argument("--json", action="store_true", help="print one JSON object on stdout and nothing else")
     twin.add_argument("--status", help=argparse.SUPPRESS)
-
-
-def _repeats(text: str) -> int:
-    number = int(text)
-    if not 1 <= number <= TWIN_REPEATS_MAX:
-        raise argparse.ArgumentTypeError(f"must be 1 to {TWIN_REPEATS_MAX}, found {number}")
-    return number

@@ -14,9 +14,10 @@ from cli import failing
 from cli.overriding import loaded
 from cli.status import StatusFile
 from cli.stopping import EXIT_INTERRUPTED, StopFlag
+from cli.targets import target, write
 from cli.terminal import BOLD, DIM, RED, painted, runs_folder, say, say_json, table, tell
 from cli.watching import Meter, both
-from lab.errors import Interrupted, LabError, Unavailable, UsageError
+from lab.errors import LabError, UsageError
 from lab.progress import Progress
 
 if TYPE_CHECKING:
@@ -80,7 +81,9 @@ def _ask(options: argparse.Namespace, status: StatusFile) -> int:
         raise UsageError("whatif: name a scenario file; --list shows the cards")
     if options.live and not options.card:
         raise UsageError("--live: name what is to be run with --card; all cards would take all day")
-    target = _target(options.out)
+    if options.repeats is not None and not options.live:
+        raise UsageError("--repeats: is the number of live runs; give --live with it, or --replications for the model")
+    out = target("--out", options.out, FORMATS)
     scenario = loaded(options.scenario, options.set, options.seed)
     questions, refused = _questions(scenario, options.card)
     with StopFlag() as stop:
@@ -94,8 +97,8 @@ def _ask(options: argparse.Namespace, status: StatusFile) -> int:
         else:
             for line in report(found):
                 say(line)
-        if target is not None:
-            _write(target, found, result, _asked(options))
+        if out is not None:
+            _write(out, found, result, _asked(options))
         if stop():
             tell(f"interrupted; this is what {len(found.answers[0].seeds)} finished replications say")
             status.end("cancelled", EXIT_INTERRUPTED, message="interrupted")
@@ -134,11 +137,11 @@ def _answered(
 
     count = options.replications or REPLICATIONS
     answers = ask_all(simulate, questions, count, on_progress=on_progress, stop=stop)
-    live = None if not options.live or stop() else _live(questions[0], on_progress, stop)
+    live = None if not options.live or stop() else _live(questions[0], options.repeats or 1, on_progress, stop)
     return Found(scenario, answers, refused, live)
 
 
-def _live(question: Question, on_progress: Callable[[Progress], None], stop: StopFlag) -> Beside | str:
+def _live(question: Question, repeats: int, on_progress: Callable[[Progress], None], stop: StopFlag) -> Beside | str:
     """The runs of both engines, or why there are none: the model's answer stands all the same."""
     from lab.whatif_live import run
     from live_backend import run_live
@@ -147,9 +150,8 @@ def _live(question: Question, on_progress: Callable[[Progress], None], stop: Sto
     if question.live_hindrance:
         return question.live_hindrance
     try:
-        return run({"model": simulate, "live": run_live}, question, _saved, on_progress=on_progress, stop=stop)
-    except Interrupted as error:
-        return str(error)
+        engines = {"model": simulate, "live": run_live}
+        return run(engines, question, _saved, repeats, on_progress=on_progress, stop=stop)
     except LabError as error:
         return str(error)
 
@@ -242,28 +244,15 @@ def _many(found: Found) -> Iterator[str]:
 
 def _beside(live: Beside) -> Iterator[str]:
     from lab.whatif_live import verdict
-    from lab.whatif_words import live_rows
+    from lab.whatif_words import live_head, live_rows
 
     yield ""
     yield verdict(live)
     yield ""
-    head = ("one run each", "model before", "after", "", "live before", "after", "")
-    yield from table(live_rows(live.figures), head, right=(1, 2, 3, 4, 5, 6))
+    yield from table(live_rows(live.figures), live_head(len(live.live)), right=(1, 2, 3, 4, 5, 6))
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
-
-
-def _target(out: str | None) -> Path | None:
-    """Where to write, refused before the work rather than after it."""
-    if out is None:
-        return None
-    target = Path(out)
-    if target.suffix.lower() not in FORMATS:
-        raise UsageError(f"--out {out}: the name must end in {' or '.join(FORMATS)}")
-    if not target.parent.is_dir():
-        raise UsageError(f"--out {out}: there is no folder {target.parent}; make it first")
-    return target
 
 
 def _asked(options: argparse.Namespace) -> str:
@@ -272,20 +261,18 @@ def _asked(options: argparse.Namespace) -> str:
     for name in ("card", "set"):
         for value in getattr(options, name):
             words += [f"--{name}", value]
-    for name in ("replications", "seed"):
+    for name in ("replications", "repeats", "seed"):
         if (value := getattr(options, name)) is not None:
             words += [f"--{name}", str(value)]
     return shlex.join(words + ["--live"] * options.live)
 
 
-def _write(target: Path, found: Found, result: dict[str, Any], command: str) -> None:
-    try:
-        if target.suffix.lower() == ".json":
-            target.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        else:
-            from lab.whatif_page import page
+def _write(out: Path, found: Found, result: dict[str, Any], command: str) -> None:
+    if out.suffix.lower() == ".json":
+        text = json.dumps(result, indent=2, allow_nan=False) + "\n"
+    else:
+        from lab.whatif_page import page
 
-            target.write_text(page(found.scenario, found.answers, found.refused, found.live, command), encoding="utf-8")
-    except OSError as error:
-        raise Unavailable(f"{target}: cannot be written ({error.strerror}); give another file with --out") from error
-    tell(f"written to {target}")
+        text = page(found.scenario, found.answers, found.refused, found.live, command)
+    write("--out", out, text)
+    tell(f"written to {out}")

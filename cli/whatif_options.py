@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 
+from cli.numbers import replications, whole
+from lab.limits import WHATIF_REPEATS_MAX
+
 Commands = argparse._SubParsersAction  # the only name that argparse has for it
 
 
@@ -26,23 +29,20 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     whatif.add_argument("--list", action="store_true", help="show the cards; with a scenario, what each would do to it")
     whatif.add_argument(
         "--replications",
-        type=_replications,
+        type=replications(),
         metavar="N",
         help="pairs of runs, with seeds seed, seed+1, … (default: 10)",
     )
     whatif.add_argument("--live", action="store_true", help="also run before and after live, and lay them beside")
+    whatif.add_argument(
+        "--repeats",
+        type=whole(1, WHATIF_REPEATS_MAX),
+        metavar="N",
+        help="live runs of each side, for the machine's own spread (default: 1)",
+    )
     whatif.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="replace a value; repeatable")
     whatif.add_argument("--seed", type=int, metavar="N", help="use this seed instead of the scenario's")
     whatif.add_argument("--out", metavar="FILE", help="write it to FILE.html (a page with curves) or FILE.json too")
     whatif.add_argument("--quiet", action="store_true", help="show no progress")
     whatif.add_argument("--status", help=argparse.SUPPRESS)
     whatif.add_argument("--json", action="store_true", help="print one JSON object on stdout and nothing else")
-
-
-def _replications(text: str) -> int:
-    from lab.limits import REPLICATIONS_MAX
-
-    number = int(text)
-    if not 1 <= number <= REPLICATIONS_MAX:
-        raise argparse.ArgumentTypeError(f"must be 1 to {REPLICATIONS_MAX:,}, found {number}")
-    return number

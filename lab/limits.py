@@ -441,5 +441,9 @@ LOOP_FILL_BYTES_MAX: Final = 4 * MIB
 WHATIF_TASKS_MAX: Final = 30_000
 """Tasks of all runs of one side that the page asks the model for while a reader waits: well under a second."""
 
+# What if, live (lab/whatif_live.py).
+WHATIF_REPEATS_MAX: Final = 20
+"""Live runs of each side of a question: all their records are held, and more say nothing new of a machine."""
+
 REPORT_RUNS_MAX: Final = 100
 """Runs of one HTML report: each is read whole, and draws its own curves."""

@@ -140,7 +140,8 @@ class Answer:
             yield from self._cheaper(self.winner)
         yield self._effort()
         if self.interrupted:
-            yield "Stopped before the end: a cheaper mesh may have been missed."
+            missed = "one that does" if self.winner is None else "a cheaper mesh"
+            yield f"Stopped before the end: {missed} may have been missed."
 
     def _effort(self) -> str:
         """Runs of the search beside those that trying everything would have taken."""
@@ -222,7 +223,8 @@ class Answer:
             yield f"No answer: runs break the checks {', '.join(near.failed_checks)}."
         else:
             found = self._figure(near, hard.figure)
-            yield f"No candidate meets the objectives: {hard.words} stands in the way."
+            none = "No candidate that was looked at" if self.interrupted else "No candidate"
+            yield f"{none} meets the objectives: {hard.words} stands in the way."
             yield f"The nearest, {near.candidate.words} for {near.cost:,.2f}/h, has {found}."
         if hard.figure.share is not None and math.isinf(near.figures[hard.figure.name].value):
             left = 100 * (1 - hard.figure.share)

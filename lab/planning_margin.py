@@ -18,12 +18,12 @@ from lab import statistics
 from lab.errors import ScenarioError
 from lab.paired import GROUPS_MAX
 from lab.planning_candidates import Candidate
-from lab.planning_load import busier
 from lab.planning_measured import number, of_trials_value
 from lab.planning_objectives import Objective, Objectives
 from lab.planning_trials import AS_IT_COMES, Bench, Case, Trial
 from lab.scenario import Scenario
 from lab.statistics import Estimate
+from lab.traffic import busier
 
 GROWTH: Final = 1.5
 """The load is raised by steps of this factor until something breaks."""

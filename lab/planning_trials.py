@@ -16,11 +16,11 @@ from lab import limits, metrics
 from lab.draws import Floats
 from lab.errors import UsageError
 from lab.planning_candidates import Candidate
-from lab.planning_load import busier
 from lab.planning_objectives import Figure, Objectives
 from lab.progress import OnProgress, Progress, Stop
 from lab.replicate import Cores, Simulate, affordable
 from lab.scenario import Scenario
+from lab.traffic import busier
 from lab.workload import Plan
 
 if TYPE_CHECKING:

@@ -40,6 +40,8 @@ PARTS = (*(f"{name}.parquet" for name in TABLES), "run.json", "run.tmp")
 """All files of a record, and the one that becomes run.json."""
 NEEDED = ("run_id", "engine", "scenario", "scenario_name", "scenario_base", "seed", "started_at")
 """What stands in every run.json: a record that lacks one of these has been damaged."""
+NAME_CHARS_SHOWN = 40
+"""Of a scenario's name in the id of its runs."""
 RELEASE_TASKS = 100_000
 """Runs of so many tasks give memory back between their steps: it is worth 20 MB of a million tasks' 300."""
 
@@ -195,9 +197,16 @@ def assemble(
 
 
 def new_run_id(scenario: Scenario, engine: str, started_at: datetime, nonce: str) -> str:
-    """A name that sorts by time and tells people what it is."""
-    words = "".join(c if c.isalnum() else "-" for c in scenario.name.lower())[:40].strip("-")
+    """A name that sorts by time and tells people what it is: ASCII letters, digits and dashes, as folders and links
+    have them everywhere.
+    """
+    words = plain(scenario.name)[:NAME_CHARS_SHOWN].strip("-")
     return f"{started_at:%Y%m%d-%H%M%S}-{words}-{engine}-{nonce}"
+
+
+def plain(name: str) -> str:
+    """A name as a part of a file's: what is no ASCII letter or digit is a dash."""
+    return "".join(c if c.isascii() and c.isalnum() else "-" for c in name.lower()).strip("-")
 
 
 def now() -> datetime:

@@ -90,8 +90,9 @@ def _connected(address: str) -> Iterator[Client]:
             logging.getLogger(name).setLevel(logging.CRITICAL)
     connect: Client = distributed.Client
     try:
+        asyncio.run(_knock(address))
         client = connect(address, timeout=SWEEP_CONNECT_S_MAX, set_as_default=False, name="meshlab-sweep")
-    except (OSError, TimeoutError, ValueError) as error:
+    except (OSError, TimeoutError, ValueError, OverflowError) as error:
         raise Unavailable(
             f"--cluster {address}: no Dask scheduler answers there within {SWEEP_CONNECT_S_MAX:g} s; start one by "
             "`dask scheduler` and workers by `dask worker ADDRESS`, or leave --cluster out"
@@ -105,6 +106,16 @@ def _connected(address: str) -> Iterator[Client]:
     finally:
         with suppress(OSError, TimeoutError):
             client.close(timeout=CLUSTER_ANSWER_S_MAX)
+
+
+async def _knock(address: str) -> None:
+    """Raise OSError or ValueError if nobody answers at the address. Asked before there is a client, since one that has
+    never been connected writes a stack trace when it is thrown away.
+    """
+    dask: Any = distributed  # which is not typed
+    secured = dask.Security().get_connection_args("client")
+    connected = await dask.comm.connect(address, timeout=SWEEP_CONNECT_S_MAX, **secured)
+    await connected.close()
 
 
 class _Course:

@@ -7,6 +7,7 @@ counted: after a crash the torn last line is cut off.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final, Self
@@ -25,7 +26,9 @@ def beside(out: Path) -> Path:
 
 
 class Journal:
-    """The rows that are there, and a place for those to come. A context: outside of it the file is closed."""
+    """The rows that are there, and a place for those to come. A context: outside of it the file is closed. One process
+    at a time has it.
+    """
 
     def __init__(self, path: Path, design: Design, *, resume: bool) -> None:
         """Raises UsageError if there is a journal and it is not to be resumed, or is one of another sweep; Unavailable
@@ -33,15 +36,26 @@ class Journal:
         """
         self.path = path
         self.rows: dict[tuple[int, int], Row] = {}
-        if path.exists():
-            self._take_up(design, resume)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file: IO[bytes] = path.open("ab")
-            if self._file.tell() == 0:
-                self._write({"kind": KIND, "design": design.digest, "runs": design.runs})
         except OSError as error:
             raise Unavailable(f"{path}: cannot be written ({error.strerror}); give another file with --out") from error
+        try:
+            self._begin(design, resume)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _begin(self, design: Design, resume: bool) -> None:
+        if not _is_ours_alone(self._file):
+            raise UsageError(
+                f"{self.path}: another sweep is writing here; wait for its end, or give another file with --out"
+            )
+        if self.path.stat().st_size:
+            self._take_up(design, resume)
+        if self.path.stat().st_size == 0:
+            self._write({"kind": KIND, "design": design.digest, "runs": design.runs})
 
     def _take_up(self, design: Design, resume: bool) -> None:
         head, rows, good_bytes = _read(self.path)
@@ -77,8 +91,8 @@ class Journal:
 
     def remove(self) -> None:
         """All its rows are in the result."""
-        self._file.close()
         self.path.unlink(missing_ok=True)
+        self._file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -90,6 +104,21 @@ class Journal:
             self._file.close()
         else:
             self.remove()
+
+
+def _is_ours_alone(file: IO[bytes]) -> bool:
+    """Whether no other process has this file open as a journal. The lock goes when the file is closed, or its process
+    is gone.
+    """
+    if os.name == "nt":  # which refuses to remove a file that another process has open
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def design_of(path: Path) -> str | None:

@@ -16,7 +16,9 @@ from lab import metastability, traces, units, yaml_source
 from lab.changes import workers_at
 from lab.errors import UsageError
 from lab.rules.retry import RetryRules
-from lab.scenario import Burst, Constant, EmpiricalService, Poisson, Ramp, Scenario, Schedule, Service, Steps, Trace
+from lab.scenario import Burst, Constant, EmpiricalService, Poisson, Scenario, Service, Trace
+from lab.traffic import ARRIVALS, times
+from lab.traffic import changes as more_traffic
 from lab.workload import Plan
 
 SLOWER: Final = 2.0
@@ -67,11 +69,6 @@ def _number(value: str, least: float, words: str) -> float:
     return number
 
 
-def _times(value: float, factor: float) -> float:
-    """The product, without digits that only the binary system has: 0.35 × 1.5 is 0.525."""
-    return float(f"{value * factor:.12g}")
-
-
 def middle_s(scenario: Scenario) -> float:
     """The middle of the arrivals, in seconds of the run; of tasks that come faster than they can be worked off, the
     middle of the time that all slots need for them, so that something is under way then.
@@ -119,8 +116,8 @@ def provider_slow(scenario: Scenario, value: str) -> Effect:
 def _slower(service: Service, factor: float) -> dict[str, Any]:
     written = service.model_dump(mode="json", exclude_unset=True)
     if isinstance(service, EmpiricalService):
-        return {**written, "factor": _times(service.factor, factor)}
-    return {**written, "mean_s": _times(service.mean_s, factor)}
+        return {**written, "factor": times(service.factor, factor)}
+    return {**written, "mean_s": times(service.mean_s, factor)}
 
 
 def _slower_trace(scenario: Scenario, factor: float, only: str) -> dict[str, Any] | None:
@@ -133,7 +130,7 @@ def _slower_trace(scenario: Scenario, factor: float, only: str) -> dict[str, Any
         return None
     if only:
         raise DoesNotApply(f"the trace says how long each task works, whatever its role: leave {only} out")
-    return {"workload.arrivals.service_factor": _times(arrivals.service_factor, factor)}
+    return {"workload.arrivals.service_factor": times(arrivals.service_factor, factor)}
 
 
 # ---- failures --------------------------------------------------------------------------------------------------------
@@ -158,7 +155,7 @@ def failures(scenario: Scenario, value: str) -> Effect:
             if value
             else (MORE_FAILURES)
         )
-        found = {name: min(1.0, _times(rate, factor)) for name, rate in rates.items() if rate}
+        found = {name: min(1.0, times(rate, factor)) for name, rate in rates.items() if rate}
         title = f"Failures × {factor:g}"
         told = _turns([(rates[name], rate) for name, rate in found.items()])
         words = f"{factor:g} times as many attempts fail: {told}."
@@ -186,39 +183,16 @@ def _turns(turns: Sequence[tuple[float, float]]) -> str:
 def traffic(scenario: Scenario, value: str) -> Effect:
     """`FACTOR` times the tasks in the same time; of a trace, the same tasks in a FACTOR-th of the time."""
     factor = _number(value, 0, "how many times as many tasks: say 2") if value else MORE_TRAFFIC
-    arrivals = scenario.workload.arrivals
+    found = more_traffic(scenario, factor)
     words = f"{factor:g} times as many tasks come in the same time"
-    changes: dict[str, Any] = {}
-    match arrivals:
-        case Burst():
-            changes = {"count": _as_many(arrivals.count, factor)}
-            words = f"{factor:g} times as many tasks come at once: {arrivals.count:,} → {changes['count']:,}"
-        case Constant() | Poisson():
-            changes = {"rate_per_s": _times(arrivals.rate_per_s, factor)}
-            if arrivals.count is not None:
-                changes["count"] = _as_many(arrivals.count, factor)
-            words = f"{words}: {units.rate(arrivals.rate_per_s)} → {units.rate(changes['rate_per_s'])}"
-        case Ramp():
-            changes = {"from_per_s": _times(arrivals.from_per_s, factor), "to_per_s": _times(arrivals.to_per_s, factor)}
-        case Steps():
-            changes = {
-                f"steps.{n}.rate_per_s": _times(step.rate_per_s, factor) for n, step in enumerate(arrivals.steps)
-            }
-        case Schedule():
-            for n, entry in enumerate(arrivals.entries):
-                if entry.count is not None:
-                    changes[f"entries.{n}.count"] = _as_many(entry.count, factor)
-                if entry.rate_per_s is not None:
-                    changes[f"entries.{n}.rate_per_s"] = _times(entry.rate_per_s, factor)
+    match scenario.workload.arrivals:
+        case Burst(count=count):
+            words = f"{factor:g} times as many tasks come at once: {count:,} → {found[f'{ARRIVALS}.count']:,}"
+        case Constant(rate_per_s=rate_per_s) | Poisson(rate_per_s=rate_per_s):
+            words += f": {units.rate(rate_per_s)} → {units.rate(found[f'{ARRIVALS}.rate_per_s'])}"
         case Trace():
-            changes = {"time_factor": _times(arrivals.time_factor, 1 / factor)}
             words = f"The tasks of the trace come {factor:g} times as fast: the same tasks in 1/{factor:g} of the time"
-    found = {f"workload.arrivals.{path}": value for path, value in changes.items()}
     return Effect(f"Traffic × {factor:g}", f"{words}.", found)
-
-
-def _as_many(count: int, factor: float) -> int:
-    return max(1, round(count * factor))
 
 
 # ---- workers and servers ---------------------------------------------------------------------------------------------

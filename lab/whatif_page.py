@@ -13,7 +13,7 @@ from lab.scenario import Scenario
 from lab.whatif import Answer
 from lab.whatif_live import Beside
 from lab.whatif_live import verdict as live_verdict
-from lab.whatif_words import grade, headline_cards, live_rows, rows, summary_row, verdict
+from lab.whatif_words import grade, headline_cards, live_head, live_rows, rows, summary_row, verdict
 
 
 class Refused(Protocol):
@@ -79,8 +79,7 @@ def _answer(answer: Answer, draw: Drawing) -> Iterator[str]:
 
 def _live(live: Beside) -> Iterator[str]:
     yield f"<p>{e(live_verdict(live))}</p>"
-    head = ("One run each", "Model before", "after", "", "Live before", "after", "")
-    yield table(head, [list(map(e, row)) for row in live_rows(live.figures)])
+    yield table(live_head(len(live.live)), [list(map(e, row)) for row in live_rows(live.figures)])
 
 
 def _changes(answer: Answer) -> Iterator[str]:

@@ -124,7 +124,7 @@ def _latency(answer: Answer) -> Iterator[str]:
     if p99.before is None:
         yield f"latency p99 is {units.seconds(p99.after)}; {_first(answer)} nothing is completed"
         return
-    before, after, times = units.seconds(p99.before), units.seconds(p99.after), _times(p99)
+    before, after, times = units.seconds(p99.before), units.seconds(p99.after), by_how_much(p99)
     if _is_small(p99):
         yield f"latency p99 {'is the same' if _is_versus(answer) else 'stays'} at {after}"
     elif is_still(p99):
@@ -211,7 +211,7 @@ def _rises(figure: Moved) -> bool:
     return not is_still(figure) and (figure.after or 0.0) > (figure.before or 0.0)
 
 
-def _times(figure: Moved) -> str:
+def by_how_much(figure: Moved) -> str:
     """` (×4.7, 4.5 to 4.9)`; nothing where there is no ratio."""
     if figure.ratio is None:
         return ""
@@ -274,8 +274,14 @@ def summary_row(answer: Answer) -> Sequence[str]:
     return cells
 
 
+def live_head(repeats: int) -> Sequence[str]:
+    """The head of `live_rows`."""
+    runs = "one run each" if repeats == 1 else f"live, {repeats} runs each"
+    return runs, "model before", "after", "", "live before", "after", "" if repeats == 1 else "(95 %)"
+
+
 def live_rows(figures: Mapping[str, Mapping[str, Moved]]) -> list[Sequence[str]]:
-    """A row a figure: model before, after, change; live before, after, change. One run each."""
+    """A row a figure: model before, after, change; live before, after, change."""
     return [
         (
             FIGURES[path].label,

@@ -150,7 +150,9 @@ class _Serving:
 
     def _make_findable(self, listen: Listen) -> bool:
         try:
-            self._stack.enter_context(StateFile(Api(listen.url, listen.token), self._environ))
+            private = self._servers is not None and self._servers.embedded_postgres
+            dsn = self._addresses.dsn if private else None
+            self._stack.enter_context(StateFile(Api(listen.url, listen.token), self._environ, dsn))
         except Unavailable as error:
             self._tell(f"{error}; until then, set MESHLAB_API={listen.url} for `meshlab submit` and the like")
             return False

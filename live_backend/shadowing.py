@@ -8,16 +8,11 @@ limit of its own.
 
 from __future__ import annotations
 
-import json
-import os
 from collections import deque
 from collections.abc import Mapping
-from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, Self
-from urllib.parse import quote
 
-import psutil
 import psycopg
 
 from lab.errors import Unavailable, UsageError
@@ -35,8 +30,7 @@ from lab.scenario import Scenario
 from live_backend import definition
 from live_backend.addresses import CONNECT_TIMEOUT_S, external_postgres, one_line, postgres_address
 from live_backend.database import options
-from live_backend.embedded_postgres import POSTGRES_PORT
-from live_backend.whereabouts import state_folder
+from live_backend.whereabouts import find_private_dsn
 
 HORIZON: Final = """
 select pg_snapshot_xmin(pg_current_snapshot())::text::bigint, extract(epoch from now())::float8"""
@@ -238,34 +232,9 @@ def find_dsn(environ: Mapping[str, str]) -> str:
     if named := postgres_address(environ):
         external_postgres(*named)
         return named[1]
-    if dsn := _private_dsn(environ):
+    if dsn := find_private_dsn(environ):
         return dsn
     raise Unavailable(NO_MESH)
-
-
-def _private_dsn(environ: Mapping[str, str]) -> str | None:
-    """Its socket lies in a private directory that its command line names; only this user gets in (`peer`)."""
-    try:
-        with (state_folder(environ) / "api.json").open(encoding="utf-8") as file:
-            if os.fstat(file.fileno()).st_uid != os.geteuid():
-                return None
-            pid = int(json.load(file)["pid"])
-        children = psutil.Process(pid).children(recursive=True)
-    except (OSError, ValueError, KeyError, TypeError, psutil.Error):
-        return None
-    for child in children:
-        with suppress(psutil.Error):
-            for word in child.cmdline():
-                if word.startswith("unix_socket_directories="):
-                    return _socket_dsn(word.partition("=")[2].strip('"'))
-    return None
-
-
-def _socket_dsn(folder: str) -> str:
-    import pwd
-
-    user = pwd.getpwuid(os.geteuid()).pw_name
-    return f"postgresql://{quote(user)}@/postgres?host={quote(folder)}&port={POSTGRES_PORT}"
 
 
 # ---- records for `meshlab fit --mesh` --------------------------------------------------------------------------------

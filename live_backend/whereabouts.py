@@ -1,7 +1,8 @@
 """Where the mesh API of this user is, and the secret that opens it.
 
 `meshlab up` writes both into a file that only this user may read, and removes it when it ends; the command line and the
-client look there when MESHLAB_API is unset. So a token is never typed, and stands in no process list.
+client look there when MESHLAB_API is unset. So a token is never typed, and stands in no process list. Where its
+PostgreSQL is private, the file says where that is too (a socket, no password): a shadow reads it there.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import psutil
@@ -24,6 +25,7 @@ from lab.errors import Unavailable
 API_VARIABLE: Final = "MESHLAB_API"
 TOKEN_VARIABLE: Final = "MESHLAB_TOKEN"
 HOST_DEFAULT: Final = "127.0.0.1"
+FILE: Final = "api.json"
 PORT_DEFAULT: Final = 8700
 TOKEN_BYTES: Final = 32
 """256 random bits: nobody guesses them."""
@@ -45,9 +47,15 @@ def find_api(environ: Mapping[str, str]) -> Api:
     token = environ.get(TOKEN_VARIABLE, "").strip() or None
     if url := environ.get(API_VARIABLE, "").strip():
         return Api(url.rstrip("/"), token)
-    if found := _read(state_folder(environ) / "api.json"):
-        return Api(found.url, token or found.token)
+    if found := _read(environ):
+        return Api(str(found["url"]), token or found["token"])
     return Api(f"http://{HOST_DEFAULT}:{PORT_DEFAULT}", token)
+
+
+def find_private_dsn(environ: Mapping[str, str]) -> str | None:
+    """The private PostgreSQL of the `meshlab up` that runs as this user; None if there is none."""
+    found = _read(environ)
+    return str(found["dsn"]) if found and found.get("dsn") else None
 
 
 def state_folder(environ: Mapping[str, str]) -> Path:
@@ -66,11 +74,13 @@ def is_loopback(url_or_host: str) -> bool:
 
 
 class StateFile:
-    """The file of a running `meshlab up`. A context: inside it clients find the API."""
+    """The file of a running `meshlab up`. A context: inside it clients find the API, and a shadow the PostgreSQL
+    `private_dsn` (None: the environment names it, to whoever needs it).
+    """
 
-    def __init__(self, api: Api, environ: Mapping[str, str]) -> None:
-        self.path = state_folder(environ) / "api.json"
-        self._text = json.dumps({"url": api.url, "token": api.token, "pid": os.getpid()})
+    def __init__(self, api: Api, environ: Mapping[str, str], private_dsn: str | None = None) -> None:
+        self.path = state_folder(environ) / FILE
+        self._text = json.dumps({"url": api.url, "token": api.token, "pid": os.getpid(), "dsn": private_dsn})
 
     def __enter__(self) -> StateFile:
         try:
@@ -105,17 +115,17 @@ def own_token(environ: Mapping[str, str]) -> tuple[str, str]:
     return token, str(path)
 
 
-def _read(path: Path) -> Api | None:
+def _read(environ: Mapping[str, str]) -> dict[str, Any] | None:
     """What a `meshlab up` that is alive has written. Another user's file is not believed."""
     try:
-        with path.open(encoding="utf-8") as file:
+        with (state_folder(environ) / FILE).open(encoding="utf-8") as file:
             if os.name != "nt" and os.fstat(file.fileno()).st_uid != os.geteuid():
                 return None
-            found = json.load(file)
-        url, token, pid = found["url"], found["token"], found["pid"]
-    except (OSError, ValueError, KeyError, TypeError):
+            found: dict[str, Any] = json.load(file)
+        alive = psutil.pid_exists(found["pid"]) and {"url", "token"} <= found.keys()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
-    return Api(str(url), token) if psutil.pid_exists(pid) else None
+    return found if alive else None
 
 
 def _write_private(path: Path, text: str) -> None:

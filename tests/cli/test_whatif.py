@@ -120,6 +120,21 @@ def test_live_lies_beside_the_model(meshlab: Meshlab, here: Path, live: list[Sce
     assert found["possible"] and found["figures"]["latency_s.p99"]["live"] == found["figures"]["latency_s.p99"]["model"]
 
 
+def test_live_repeats_show_the_spread(meshlab: Meshlab, live: list[Scenario]) -> None:
+    answer = meshlab(*ONE, "--live", "--repeats", "3", "--out", "a.json")
+    assert answer.status == 0 and "live, 3 runs each" in answer.out
+    assert [one.workload.roles["DEV"].failure_rate for one in live] == [0.4, 0.2, 0.2, 0.4, 0.4, 0.2], "first in turn"
+    found = json.loads(Path("a.json").read_text())["live"]
+    assert len(found["repeats"]) == 3 and found["repeats"][0] == found["records"]["live"]
+    p99 = found["figures"]["latency_s.p99"]
+    assert p99["live"]["ratio_ci95"] and not p99["model"]["ratio_ci95"]
+
+
+def test_repeats_are_of_live_runs(meshlab: Meshlab) -> None:
+    answer = meshlab(*ONE, "--repeats", "3")
+    assert (answer.status, answer.out) == (2, "") and "--repeats: is the number of live runs" in answer.err
+
+
 def test_where_it_cannot_be_run_live_the_model_still_answers(meshlab: Meshlab, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(scenario: Scenario, **_: Any) -> Record:
         raise UsageError("faults[0]: redis_restart needs the embedded servers")

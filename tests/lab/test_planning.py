@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,6 @@ import pytest
 from lab.errors import Interrupted, UsageError
 from lab.planning import Answer, Candidates, Objectives, Prices, plan
 from lab.planning_candidates import Candidate, Line, Offered, lines, policies
-from lab.planning_load import busier
 from lab.planning_margin import crossing
 from lab.planning_measured import Verdict, verdict
 from lab.planning_objectives import FIGURES, Objective, of_run, of_runs
@@ -20,6 +20,7 @@ from lab.planning_search import Bisection
 from lab.queueing import MMc
 from lab.scenario import Scenario
 from lab.statistics import Estimate
+from lab.traffic import busier
 from simulation import simulate
 
 MMC = """\
@@ -256,6 +257,9 @@ def test_a_stopped_plan_has_what_it_found() -> None:
 
     answer = planned(BURST, Objectives(drain_s=4.0), replications=2, stop=stop)
     assert answer.interrupted and "Stopped before the end" in " ".join(answer.words)
+    without = replace(answer, winner=None)
+    assert without.words[0].startswith("No candidate that was looked at meets"), "nobody knows of the others"
+    assert without.words[-1] == "Stopped before the end: one that does may have been missed."
     with pytest.raises(Interrupted):
         planned(BURST, Objectives(drain_s=4.0), replications=2, stop=lambda: True)
 
@@ -298,6 +302,8 @@ def arrivals() -> Iterator[Any]:
     yield {"kind": "burst", "count": 100}
     yield {"kind": "constant", "rate_per_s": 10, "duration_s": 20}
     yield {"kind": "poisson", "rate_per_s": 10, "duration_s": 20}
+    yield {"kind": "constant", "rate_per_s": 10, "count": 200}
+    yield {"kind": "poisson", "rate_per_s": 10, "count": 200}
     yield {"kind": "ramp", "from_per_s": 0, "to_per_s": 20, "duration_s": 20}
     yield {"kind": "steps", "steps": [{"duration_s": 10, "rate_per_s": 5}, {"duration_s": 10, "rate_per_s": 15}]}
     yield {"kind": "schedule", "until_s": 20, "entries": [{"at_s": 0, "rate_per_s": 9}, {"at_s": 5, "count": 20}]}

@@ -9,6 +9,7 @@ import random
 import tracemalloc
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ from lab.checks import check
 from lab.errors import UsageError
 from lab.moves import EVENTS, STATES, Moves, Step, round_to_microseconds
 from lab.outcome import judge
-from lab.record import TABLES, EventRow, Record, SampleRow, TransitionRow, assemble, now
+from lab.record import TABLES, EventRow, Record, SampleRow, TransitionRow, assemble, new_run_id, now, plain
 from lab.rules.tasks import TERMINAL, Event, State
+from lab.run_archive import ID
 from lab.scenario import Scenario
 from lab.tables import digest
 from lab.workload import Plan
@@ -370,3 +372,18 @@ def test_those_who_watch_hear_what_is_done() -> None:
     heard: list[str] = []
     assemble(burst(1_000), "sim", [], [], [], **HEAD, on_step=heard.append)
     assert heard == ["recording 1,000 tasks"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("Quick 1.0_b", "quick-1-0-b"), ("größe½٣", "gr--e"), ("-x-", "x")],
+)
+def test_a_name_in_a_files_name_is_ascii(name: str, words: str) -> None:
+    """What the app, a link and an archive take for an id: `isalnum` by itself lets ß, ½ and ٣ pass."""
+    assert plain(name) == words
+
+
+def test_the_id_of_a_run_sorts_by_time_and_is_one_that_an_archive_takes() -> None:
+    scenario = Scenario.parse(burst(1).scenario.to_yaml().replace("name: x", f"name: {'Ab. ' * 15}c"))
+    found = new_run_id(scenario, "sim", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), "abcdef")
+    assert found == f"20260102-030405-{('ab--' * 10).rstrip('-')}-sim-abcdef" and ID.fullmatch(found)

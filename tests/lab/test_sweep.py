@@ -150,6 +150,18 @@ def test_stopped_it_keeps_what_was_run_and_goes_on_from_there(found: Sweep, tmp_
     pd.testing.assert_frame_equal(whole.frame.drop(columns="wall_s"), found.frame.drop(columns="wall_s"))
 
 
+def test_two_sweeps_never_write_into_one_journal(tmp_path: Path) -> None:
+    path, asked = tmp_path / "a.journal", design(SCENARIO, {"mesh.workers": [1, 2]})
+    with Journal(path, asked, resume=False) as first:
+        first.add({"point": 0, "replication": 0})
+        for resume in (False, True):
+            with pytest.raises(UsageError, match="another sweep is writing here"):
+                Journal(path, asked, resume=resume)
+        first.add({"point": 1, "replication": 0})
+    with Journal(path, asked, resume=True) as later:
+        assert len(later.rows) == 2, "who was refused has touched nothing"
+
+
 def test_a_journal_is_taken_up_only_when_asked_and_only_by_its_own_sweep(tmp_path: Path) -> None:
     asked, path = design(SCENARIO, {"mesh.workers": [1, 2]}), beside(tmp_path / "a.parquet")
     with Journal(path, asked, resume=False) as journal:

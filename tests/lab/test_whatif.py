@@ -240,6 +240,38 @@ def test_model_and_live_lie_side_by_side() -> None:
     assert whatif_words.live_rows(found.figures)[0][0] == "Latency, p50"
 
 
+def test_live_repeats_give_the_change_an_interval() -> None:
+    """Live, work is 1, 1.1 and 1.2 times as long in the three repeats before, and twice that after: makespans of 5,
+    5.5, 6 and of 10, 11, 12 s. The ratio is 2 in each, so its interval has no width; that of the difference, of mean
+    5.5, is 5.5 ± 4.303 · 0.5 / √3.
+    """
+    asked, runs = whatif.question(BY_HAND, [Asked("provider-slow")]), []
+
+    def live(scenario: Scenario, **more: Any) -> Record:
+        runs.append(scenario)
+        mean_s = scenario.workload.roles["DEV"].service.model_dump()["mean_s"]
+        slower = 1 + (len(runs) - 1) // 2 / 10
+        return simulate(scenario.override({"workload.roles.DEV.service.mean_s": mean_s * slower}), **more)
+
+    found = whatif_live.run({"model": simulate, "live": live}, asked, lambda record: record, 3)
+    one = found.figures["makespan_s"]["live"]
+    assert (one.before, one.after, one.ratio) == pytest.approx((5.5, 11.0, 2.0))
+    assert one.ci95 == pytest.approx((5.5 - 1.2421, 5.5 + 1.2421), abs=1e-3)
+    assert one.ratio_ci95 == pytest.approx((2.0, 2.0))
+    assert found.figures["makespan_s"]["model"].ci95 is None
+
+
+def test_stopped_live_repeats_leave_those_that_are_finished() -> None:
+    done: list[Scenario] = []
+
+    def live(scenario: Scenario, **more: Any) -> Record:
+        done.append(scenario)
+        return simulate(scenario, until_s=0.5) if len(done) > 2 else simulate(scenario)
+
+    asked = whatif.question(BY_HAND, [Asked("provider-slow")])
+    assert len(whatif_live.run({"model": simulate, "live": live}, asked, lambda record: record, 3).live) == 1
+
+
 def test_a_live_run_that_was_stopped_is_no_answer() -> None:
     def cut(scenario: Scenario, **_: Any) -> Record:
         return simulate(scenario, until_s=0.5)

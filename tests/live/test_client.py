@@ -19,7 +19,7 @@ from lab.errors import Unavailable, UsageError
 from lab.rules.tasks import State
 from live_backend.client import ApiAway, AsyncClient, Client, Conflict, NotFinished, NotFound, Refused, TaskRequest
 from live_backend.client.retrying import Patience
-from live_backend.whereabouts import Api, StateFile, find_api, is_loopback, own_token, state_folder
+from live_backend.whereabouts import Api, StateFile, find_api, find_private_dsn, is_loopback, own_token, state_folder
 from tests.live.fake_api import Answer, Asked, FakeApi, frame, problem, task
 
 Serve = Callable[..., FakeApi]
@@ -296,6 +296,17 @@ def test_the_api_is_found_by_variable_then_by_file_then_by_default(environ: dict
         assert find_api(elsewhere) == Api("https://mesh.example", None), "a token goes nowhere but to its own address"
         assert find_api({**elsewhere, "MESHLAB_TOKEN": "other"}).token == "other"
     assert not file.path.exists()
+
+
+def test_a_private_postgres_is_found_by_the_file_too(environ: dict[str, str]) -> None:
+    assert find_private_dsn(environ) is None
+    with StateFile(Api("http://127.0.0.1:9000"), environ, "postgresql://me@/postgres?host=/tmp/x") as file:
+        assert find_private_dsn(environ) == "postgresql://me@/postgres?host=/tmp/x"
+        assert stat.S_IMODE(file.path.stat().st_mode) == 0o600
+        file.path.write_text(json.dumps({"url": "http://127.0.0.1:9000", "token": None, "pid": os.getpid()}))
+        assert find_private_dsn(environ) is None, "an older meshlab up does not say"
+    with StateFile(Api("http://127.0.0.1:9000"), environ):
+        assert find_private_dsn(environ) is None, "DB_DSN names it"
 
 
 def test_a_file_whose_process_is_gone_is_not_believed(environ: dict[str, str]) -> None:

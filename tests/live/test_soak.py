@@ -233,7 +233,7 @@ def test_impossible_soaks_are_refused(words: list[str]) -> None:
 
 def test_a_report_that_could_not_be_written_is_refused_before_the_soak(tmp_path: Path, capsys: Any) -> None:
     assert main(["soak", "--minutes", "1", "--out", str(tmp_path / "no" / "such.json")]) == 2
-    assert "cannot be written there" in capsys.readouterr().err
+    assert "there is no folder" in capsys.readouterr().err
 
 
 # ---- a real one ------------------------------------------------------------------------------------------------------
