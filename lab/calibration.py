@@ -252,11 +252,11 @@ def _solved(
     simulate: Simulate,
 ) -> Profile:
     """As much of something, from 0 to `most`, as gives the model the same figure of a probe as the machine. More of it
-    never makes that less, so the interval is halved until it is small. Of the machine's repeats the median counts: its
+    never makes that less, so the interval is halved until it is small. Of the machine's repeats the mean counts: its
     speed comes and goes, and what it is judged on will meet it in any state.
     """
     scenario = _scenario(measured, probe)
-    wanted_s = float(np.median([figure_of(one) for one in measured.live[probe]]))
+    wanted_s = float(np.mean([figure_of(one) for one in measured.live[probe]]))
     low, high = 0.0, most
     for _ in range(HALVINGS):
         middle = (low + high) / 2

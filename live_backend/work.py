@@ -24,14 +24,17 @@ async def do(plan: Plan, task: int, service_s: float, pool: ThreadPoolExecutor) 
 
 
 async def spend(service_s: float, burn_s: float, memory_bytes: int, pool: ThreadPoolExecutor) -> None:
-    """Take `service_s` seconds, `burn_s` of them on the processor, and hold so much memory meanwhile."""
+    """Take `service_s` seconds, `burn_s` of them on the processor, and hold so much memory meanwhile.
+
+    The loop's own clock would not do: uvloop's stands still while callbacks run, and here threads keep them from it.
+    """
     loop = asyncio.get_running_loop()
-    ends_at = loop.time() + service_s
+    ends_at = time.monotonic() + service_s
     block = await _hold(memory_bytes, pool)
     try:
         if burn_s > 0:
             await loop.run_in_executor(pool, _burn, burn_s)
-        await asyncio.sleep(max(0.0, ends_at - loop.time()))
+        await asyncio.sleep(max(0.0, ends_at - time.monotonic()))
     finally:
         if block is not None:
             block.close()
