@@ -1,7 +1,9 @@
-"""How fast the model is: against the textbook twin, under overload, with everything on, and against Ciw and salabim.
+"""How fast the model is: against the textbook twin, under overload, with everything on, against Ciw and salabim, and
+with a calibrated profile against an ideal one.
 
     .venv/bin/python benchmarks/speed.py                    # everything: about ten minutes, nearly all of it the twin's
     .venv/bin/python benchmarks/speed.py twin everything    # only these tables
+    .venv/bin/python benchmarks/speed.py profile            # what a calibrated profile costs: half a minute
     .venv/bin/python benchmarks/speed.py --rounds 5
 
 All in one run on one machine, every timing in a process of its own, the engines in turn; the table gives medians.
@@ -83,6 +85,22 @@ class Case(NamedTuple):
     tasks: int
 
 
+WIDE: dict[str, Any] = {"mesh": {"workers": 4, "slots": 50}, "rules.health.report_s": 1.0}
+LOADS: dict[str, Case] = {
+    "poisson": Case({**WIDE, "workload.arrivals.rate_per_s": 160.0}, 20_000),
+    "no-op": Case(
+        {
+            **WIDE,
+            "workload.arrivals": {"kind": "burst"},
+            "workload.roles.A.service": {"dist": "constant", "mean_s": 0.0},
+        },
+        10_000,
+    ),
+    "everything": Case(EVERYTHING, 20_000),
+}
+"""200 slots at 80 %; tasks that do nothing, at once; and faults, retries and memory."""
+PROFILES = ("ideal", "shipped")
+
 CASES = {
     "mm8": Case({}, 200_000),
     "retries": Case(RETRIES, 200_000),
@@ -90,6 +108,11 @@ CASES = {
     "overload 40,000": Case(OVERLOAD, 40_000),
     "overload 80,000": Case(OVERLOAD, 80_000),
     "everything": Case(EVERYTHING, 20_000),
+    **{
+        f"{load}, {profile}": Case({**case.overrides, "profile": profile}, case.tasks)
+        for load, case in LOADS.items()
+        for profile in PROFILES
+    },
 }
 
 
@@ -284,6 +307,20 @@ def with_everything(rounds: int) -> None:
     table("everything", medians(["twin", "fast"], "everything", rounds), "twin")
 
 
+def with_a_profile(rounds: int) -> None:
+    """Machinery that costs nothing, and what a calibration finds: `shipped` is one."""
+    print(
+        f"\nprofiles\n{'load':12}{'tasks':>8}" + "".join(f"{name + ', tasks/s':>19}" for name in PROFILES) + f"{'×':>8}"
+    )
+    for load, (_, tasks) in LOADS.items():
+        taken = {name: list[float]() for name in PROFILES}
+        for _ in range(rounds):
+            for name in PROFILES:
+                taken[name].append(seconds("fast", f"{load}, {name}"))
+        spent = [statistics.median(taken[name]) for name in PROFILES]
+        print(f"{load:12}{tasks:8,}" + "".join(f"{tasks / s:19,.0f}" for s in spent) + f"{spent[1] / spent[0]:8.1f}")
+
+
 def against_peers(rounds: int) -> None:
     """M/M/8, which all of them can express."""
     peers = [peer for peer in ("ciw", "salabim") if find_spec(peer)]
@@ -300,6 +337,7 @@ TABLES = {
     "twin": against_the_twin,
     "overload": under_overload,
     "everything": with_everything,
+    "profile": with_a_profile,
     "peers": against_peers,
 }
 

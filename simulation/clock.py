@@ -1,22 +1,23 @@
 """Virtual time: a `simpy.Environment` that turns fast.
 
 A process per task would cost two thirds of a run (measured: docs/decisions/003), so the model hangs callbacks on
-events of its own, reuses those events, and feeds the sorted arrivals past the heap. It stays a SimPy environment in
-every respect: ordinary processes, timeouts and resources run beside the model, `step`, `peek` and `run(until)` mean
-what they mean in SimPy.
+events of its own, reuses those events, and feeds the sorted arrivals past the heap, and past it what is to happen at
+once. It stays a SimPy environment in every respect: ordinary processes, timeouts and resources run beside the model,
+`step`, `peek` and `run(until)` mean what they mean in SimPy.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
-from itertools import count
+from itertools import chain, count
 from typing import Any
 
 import simpy
 from simpy.core import EmptySchedule, StopSimulation
-from simpy.events import NORMAL, URGENT, Event
+from simpy.events import NORMAL, URGENT, Event, EventPriority
 
 from lab.rules.lease import LeaseRules
 
@@ -29,15 +30,14 @@ EVENTS_AT_A_TIME = 1_000_000
 class Planned:
     """An event of the model: what SimPy's loop needs to know of an event, and nothing more.
 
-    A subclass sets `callbacks` before it is put on the clock (the loop takes them away, as SimPy's does) and may be put
-    there again as soon as it has happened.
+    A subclass sets `callbacks`, a single one, before it is put on the clock, and may be put there again as soon as it
+    has happened. It never fails, so the loop need not ask.
     """
 
-    __slots__ = ("_ok", "callbacks")
+    __slots__ = ("callbacks",)
     callbacks: tuple[Callable[[Any], None], ...] | None
 
     def __init__(self) -> None:
-        self._ok = True
         self.callbacks = None
 
 
@@ -47,7 +47,6 @@ class Call(Planned):
     __slots__ = ("_args", "_function")
 
     def __init__(self, function: Callable[..., None], args: tuple[Any, ...]) -> None:
-        self._ok = True
         self._function, self._args = function, args
         self.callbacks = (Call._happen,)
 
@@ -70,6 +69,12 @@ class Clock(simpy.Environment):
 
     def __init__(self) -> None:
         super().__init__()
+        self._soon: deque[Any] = deque()
+        """What was put there for this very moment, in its order. It follows what the heap has for this moment: that
+        was put there before.
+        """
+        self._steps = False
+        """Whether events are asked for one by one; else a `Line` goes on by itself until something else comes."""
         self._eid: count[int] = count()
         self._next_feed_s = NEVER
         self._feed: Callable[[], float] = lambda: NEVER
@@ -78,7 +83,10 @@ class Clock(simpy.Environment):
 
     def put(self, event: Planned, at_s: float) -> None:
         """Let an event happen at `at_s`, after all that was put there before for the same moment."""
-        heappush(self._queue, (at_s, NORMAL, next(self._eid), event))
+        if at_s == self.now:
+            self._soon.append(event)
+        else:
+            heappush(self._queue, (at_s, NORMAL, next(self._eid), event))
 
     def put_first(self, event: Planned, at_s: float) -> None:
         """The same, but before all else of that moment."""
@@ -131,7 +139,7 @@ class Clock(simpy.Environment):
     def idle(self) -> bool:
         """Whether nothing of the model's is to come but ticks."""
         return self._next_feed_s == NEVER and not any(
-            isinstance(entry[3], Planned) and not isinstance(entry[3], Tick) for entry in self._queue
+            isinstance(event, Planned) and not isinstance(event, Tick) for event in self._coming()
         )
 
     def next_sweep(self, not_before_s: float, rules: LeaseRules) -> float:
@@ -141,36 +149,49 @@ class Clock(simpy.Environment):
 
     # -- SimPy's own verbs --
 
+    def schedule(self, event: Event, priority: EventPriority = NORMAL, delay: float = 0) -> None:
+        """Let an event happen after a delay."""
+        if delay == 0 and priority == NORMAL:
+            self._soon.append(event)
+        else:
+            super().schedule(event, priority, delay)
+
     def advance(self, events: int) -> None:
         """Let so many events happen. Raises EmptySchedule if none is left, StopSimulation when it is to end.
 
         SimPy's `step` with the loop around it, and with the fed arrivals taken in between.
         """
-        queue = self._queue
+        queue, soon = self._queue, self._soon
         for _ in range(events):
             feed_s = self._next_feed_s
-            if queue and (queue[0][0] < feed_s or (queue[0][0] == feed_s and queue[0][1] == URGENT)):
+            if soon and self.now < feed_s and not (queue and queue[0][0] <= self.now):
+                event = soon.popleft()
+            elif queue and (queue[0][0] < feed_s or (queue[0][0] == feed_s and queue[0][1] == URGENT)):
                 self.now, _, _, event = heappop(queue)
                 self._now = self.now
-                callbacks = event.callbacks
-                event.callbacks = None
-                for callback in callbacks:
-                    callback(event)
-                if not event._ok and not hasattr(event, "_defused"):
-                    raise _failure_of(event)
             elif feed_s < NEVER:
                 self.now = self._now = feed_s
                 self._next_feed_s = self._feed()
+                continue
             else:
                 raise EmptySchedule
+            callbacks = event.callbacks
+            if type(callbacks) is tuple:
+                callbacks[0](event)  # one of the model's own
+            else:
+                _happen(event, callbacks)
 
     def step(self) -> None:
         """Let the next event happen."""
-        self.advance(1)
+        self._steps = True
+        try:
+            self.advance(1)
+        finally:
+            self._steps = False
 
     def peek(self) -> float:
         """When the next event happens; infinity if there is none."""
-        return min(super().peek(), self._next_feed_s)
+        return self.now if self._soon else min(super().peek(), self._next_feed_s)
 
     def run(self, until: float | Event | None = None) -> Any:
         """Let time pass until a moment, an event, or the end of the model. Returns the event's value.
@@ -198,7 +219,11 @@ class Clock(simpy.Environment):
         return None
 
     def _only_ticks(self) -> bool:
-        return self._next_feed_s == NEVER and all(isinstance(entry[3], Tick) for entry in self._queue)
+        return self._next_feed_s == NEVER and all(isinstance(event, Tick) for event in self._coming())
+
+    def _coming(self) -> Iterator[Any]:
+        """All events that are to happen."""
+        return chain(self._soon, (entry[3] for entry in self._queue))
 
     def _wanted(self, until: float | Event | None) -> Event | None:
         if until is None or isinstance(until, Event):
@@ -209,6 +234,15 @@ class Clock(simpy.Environment):
         event._ok, event._value = True, None
         self.schedule(event, URGENT, until - self.now)
         return event
+
+
+def _happen(event: Any, callbacks: list[Callable[[Any], None]]) -> None:
+    """What SimPy's loop does with an event."""
+    event.callbacks = None
+    for callback in callbacks:
+        callback(event)
+    if not event._ok and not hasattr(event, "_defused"):
+        raise _failure_of(event)
 
 
 def _failure_of(event: Any) -> BaseException:

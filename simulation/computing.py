@@ -54,30 +54,42 @@ class Crowd:
 
     def __init__(self, clock: Clock, computing: Computing) -> None:
         self._clock, self._computing = clock, computing
-        self._threads: list[tuple[float, int, Callable[[], None]]] = []
+        self.threads: list[tuple[float, int, Callable[[], None]]] = []
+        """A heap of (what it must have been given to be done, number, what to call then)."""
         self._numbers = count()
         self._given_s = self._seen_at_s = self._rate = 0.0
         self._plans = 0
+        self._frozen = False
 
     @property
     def busy(self) -> int:
         """How many threads compute now."""
-        return len(self._threads)
+        return len(self.threads)
 
     def add(self, work_s: float, done: Callable[[], None]) -> None:
         """One more thread, which needs so much of the processor. `done` is called when it has got it."""
         self._advance()
-        heappush(self._threads, (self._given_s + work_s, next(self._numbers), done))
-        if len(self._threads) == 1:
+        heappush(self.threads, (self._given_s + work_s, next(self._numbers), done))
+        if len(self.threads) == 1 and not self._frozen:
             self._computing.turned(self, busy=True)
         self.review()
+
+    def freeze(self, frozen: bool) -> None:
+        """The process is stopped (SIGSTOP), and none of its threads gets anything; or it goes on."""
+        if frozen is not self._frozen:
+            self._advance()
+            self._frozen = frozen
+            if self.threads:
+                self._computing.turned(self, busy=not frozen)
+            self.review()
 
     def end(self) -> None:
         """The process is gone, and its threads with it: none of them is ever done."""
         self._advance()
-        if self._threads:
-            self._threads.clear()
-            self._computing.turned(self, busy=False)
+        if self.threads:
+            self.threads.clear()
+            if not self._frozen:
+                self._computing.turned(self, busy=False)
         self.review()
 
     def keeps_waiting_s(self, patience_s: float) -> float:
@@ -85,16 +97,17 @@ class Crowd:
         until none of them computes any more.
         """
         self._advance()
-        left_s = sum(ends_s - self._given_s for ends_s, _, _ in self._threads)
-        return min(patience_s * len(self._threads), max(0.0, left_s) / self._computing.share)
+        left_s = sum(ends_s - self._given_s for ends_s, _, _ in self.threads)
+        return min(patience_s * len(self.threads), max(0.0, left_s) / self._computing.share)
 
     def review(self) -> None:
         """The rate has changed: plan anew when the next thread is done."""
         self._advance()
-        self._rate = self._computing.share / len(self._threads) if self._threads else 0.0
+        computes = bool(self.threads) and not self._frozen
+        self._rate = self._computing.share / len(self.threads) if computes else 0.0
         self._plans += 1
-        if self._threads:
-            left_s = max(0.0, self._threads[0][0] - self._given_s)
+        if computes:
+            left_s = max(0.0, self.threads[0][0] - self._given_s)
             self._clock.call_after(left_s / self._rate, self._look, self._plans)
 
     def _advance(self) -> None:
@@ -108,9 +121,9 @@ class Crowd:
             return
         self._advance()
         done = []
-        while self._threads and self._threads[0][0] <= self._given_s + NOTHING_S:
-            done.append(heappop(self._threads)[2])
-        if not self._threads:
+        while self.threads and self.threads[0][0] <= self._given_s + NOTHING_S:
+            done.append(heappop(self.threads)[2])
+        if not self.threads:
             self._rate = 0.0
             self._computing.turned(self, busy=False)
         self.review()

@@ -23,19 +23,22 @@ class Effort:
     """The processor time of a plan's attempts. `costs` says what filling and freeing memory takes."""
 
     def __init__(self, clock: Clock, plan: Plan, costs: MemoryCosts) -> None:
-        self._clock, self._plan, self._costs = clock, plan, costs
+        self._clock, self._plan = clock, plan
         roles = plan.scenario.workload.roles.values()
         touches = costs.touch_s_per_mib > 0 and any(role.memory_mib for role in roles)
-        self.is_needed = touches or any(role.cpu_share for role in roles)
+        self._burns = any(role.cpu_share for role in roles)
+        self.is_needed = touches or self._burns
+        self._touch_s, self._drop_s = costs.touch_s_per_mib, costs.drop_s_per_mib
+        self._held_bytes = plan.memory_bytes
 
     def fills_in_a_thread(self, task: int) -> bool:
         """Whether a task's memory comes piece by piece, beside the event loop, rather than at once."""
-        return self._plan.memory_bytes[task] > LOOP_FILL_BYTES_MAX and self._costs.touch_s_per_mib > 0
+        return self._held_bytes[task] > LOOP_FILL_BYTES_MAX and self._touch_s > 0
 
     def begin(self, slot: Slot, work_s: float, ends_s: float) -> None:
         """An attempt that works for `work_s` seconds begins; its time has passed at `ends_s`."""
-        burns_s = work_s * self._plan.cpu_share(slot.task)
-        filling_s = self._plan.memory_bytes[slot.task] / MIB * self._costs.touch_s_per_mib
+        burns_s = work_s * self._plan.cpu_share(slot.task) if self._burns else 0.0
+        filling_s = self._held_bytes[slot.task] / MIB * self._touch_s
         if self.fills_in_a_thread(slot.task):
             self._fill(slot, filling_s / PIECES, burns_s, ends_s, pieces=0)
         else:
@@ -45,7 +48,7 @@ class Effort:
     def _fill(self, slot: Slot, piece_s: float, burns_s: float, ends_s: float, pieces: int) -> None:
         """So many pieces are filled: the next one, or the computing."""
         if pieces:
-            slot.worker.memory.hold(self._plan.memory_bytes[slot.task] / PIECES)
+            slot.worker.memory.hold(self._held_bytes[slot.task] / PIECES)
         if pieces == PIECES:
             self._burn(slot, burns_s, ends_s)
         else:
@@ -63,5 +66,4 @@ class Effort:
 
     def give_back(self, slot: Slot) -> None:
         """The memory of an attempt that has ended is freed by its event loop."""
-        freeing_s = self._plan.memory_bytes[slot.task] / MIB * self._costs.drop_s_per_mib
-        slot.worker.loop.book(freeing_s)
+        slot.worker.loop.book(self._held_bytes[slot.task] / MIB * self._drop_s)

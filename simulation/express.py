@@ -86,9 +86,9 @@ def lay(clock: Clock, plan: Plan, store: Store, queues: Queues, fleet: Fleet, pr
             return
         work_s, fails = planned[standing.attempt] or fleet.look_up(standing.attempt)
         slot.standing, slot.token, slot.failed = standing, standing.token, fails[task] == 1
-        slot.claimed_at_s = now_s = clock.now
-        slot.callbacks = when_done
-        heappush(heap, (now_s + work_s[task], NORMAL, next_id(), slot))
+        slot.claimed_at_s, slot.callbacks = clock.now, when_done
+        ends_s = slot.claimed_at_s + work_s[task]
+        heappush(heap, (ends_s, NORMAL, next_id(), slot)) if ends_s > clock.now else clock.put(slot, ends_s)
 
     def done(slot: Slot) -> None:
         """The work has ended: the verdict, and the next task for this slot."""

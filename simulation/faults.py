@@ -116,12 +116,14 @@ class Faults:
     def _pause(self, worker: Worker, for_s: float) -> None:
         if worker.alive:
             worker.paused = True
+            worker.loop.crowd.freeze(True)
             self._fall_silent(worker)
             self._clock.later(for_s, self._wake, worker)
 
     def _wake(self, worker: Worker) -> None:
         if worker.alive and worker.paused:
             worker.paused = False
+            worker.loop.crowd.freeze(False)
             self._be_heard_of(worker)
 
     def _cut(self, worker: Worker, fault: CutWorker) -> None:

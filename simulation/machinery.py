@@ -8,11 +8,11 @@ and a line without stages is not built: with an ideal profile none of this runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from heapq import heapreplace
 from math import floor
 from types import MappingProxyType
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from simulation.clock import Clock, Planned
 from simulation.computing import Computing, Crowd
 
 Item = TypeVar("Item")
+Serve: TypeAlias = Callable[[float], float]
 GOLDEN: Final = 0.6180339887498949
 """Multiples of it are spread evenly between whole numbers."""
 
@@ -39,17 +40,31 @@ class Server:
         """Work done so far and booked, over all servers."""
         self.servers = servers
         self._whole = 1.0 + aside
-        self._clock = clock
-        self._free_at_s = [0.0] * servers
+        self._clock, self._free_at_s = clock, [0.0] * servers
+        self._serve = self.desk(0.0, 1.0)
 
     def book(self, work_s: float, wakes: float = 0.0) -> float:
         """Queue a piece of work. Returns the moment of its end. How often somebody must wake for it is a `Loop`'s."""
-        begins_s, now_s = self._free_at_s[0], self._clock.now
-        if begins_s < now_s:
-            begins_s = now_s
-        heapreplace(self._free_at_s, begins_s + work_s * self._whole)
-        self.busy_s += work_s * self._whole
-        return begins_s + work_s
+        return self.desk(0.0, 1.0, wakes)(work_s) if wakes else self._serve(work_s)
+
+    def desk(self, batch_s: float, task_s: float, wakes: float = 0.0) -> Serve:
+        """Where batches of one kind are booked: what is given a number of tasks, and returns the moment of their end.
+
+        A closure, like `Store.move`: it is called a dozen times a task, and a variable of its own is found faster than
+        an attribute.
+        """
+        clock, free_at_s, whole = self._clock, self._free_at_s, self._whole
+
+        def serve(tasks: float) -> float:
+            work_s = batch_s + task_s * tasks
+            begins_s, now_s, whole_s = free_at_s[0], clock.now, work_s * whole
+            if begins_s < now_s:
+                begins_s = now_s
+            heapreplace(free_at_s, begins_s + whole_s)
+            self.busy_s += whole_s
+            return begins_s + work_s
+
+        return serve
 
 
 class Loop(Server):
@@ -59,24 +74,33 @@ class Loop(Server):
     """
 
     def __init__(self, clock: Clock, cores: Server | None, crowd: Crowd, switch_s: float) -> None:
-        super().__init__(clock)
         self.crowd = crowd
         """The threads that compute in the same process."""
         self._cores, self._switch_s = cores, switch_s
+        super().__init__(clock)
 
-    def book(self, work_s: float, wakes: float = 0.0) -> float:
-        """Queue a piece of work for which the loop must wake so often. Returns the moment of its end."""
-        now_s, begins_s = self._clock.now, self._free_at_s[0]
-        if begins_s < now_s:
-            begins_s = now_s
-        if wakes and self.crowd.busy:
-            begins_s += self.crowd.keeps_waiting_s(wakes * self._switch_s)
-        ends_s = begins_s + work_s
-        if self._cores is not None:  # booked from now on: what begins later must not keep a core idle until then
-            ends_s = max(ends_s, self._cores.book(work_s))
-        self._free_at_s[0] = ends_s
-        self.busy_s += work_s
-        return ends_s
+    def desk(self, batch_s: float, task_s: float, wakes: float = 0.0) -> Serve:
+        """As in every server; the loop must wake so often for a batch."""
+        clock, free_at_s, crowd, patience_s = self._clock, self._free_at_s, self.crowd, wakes * self._switch_s
+        threads, take_core = crowd.threads, self._cores.desk(0.0, 1.0) if self._cores is not None else None
+
+        def serve(tasks: float) -> float:
+            work_s = batch_s + task_s * tasks
+            begins_s, now_s = free_at_s[0], clock.now
+            if begins_s < now_s:
+                begins_s = now_s
+            if threads and wakes:
+                begins_s += crowd.keeps_waiting_s(patience_s)
+            ends_s = begins_s + work_s
+            if take_core is not None:  # booked from now on: what begins later must not keep a core idle until then
+                granted_s = take_core(work_s)
+                if granted_s > ends_s:
+                    ends_s = granted_s
+            free_at_s[0] = ends_s
+            self.busy_s += work_s
+            return ends_s
+
+        return serve
 
 
 class Ease:
@@ -85,15 +109,19 @@ class Ease:
     WINDOW_S: Final = 0.05
 
     def __init__(self, clock: Clock, cores: Server | None, awake_share: float) -> None:
-        self._clock, self._cores, self._awake_share = clock, cores, awake_share
+        self._clock, self._cores, self._awake_share = clock, cores if awake_share else None, awake_share
         self._from_s = self._busy_s = 0.0
         self._factor = 1.0
 
     @property
     def factor(self) -> float:
         """1 on idle cores, less the more they worked in the last window."""
+        return self.now()
+
+    def now(self) -> float:
+        """The factor, found quicker than by a property."""
         cores, now_s = self._cores, self._clock.now
-        if cores is not None and self._awake_share and now_s - self._from_s >= self.WINDOW_S:
+        if cores is not None and now_s - self._from_s >= self.WINDOW_S:
             worked = (cores.busy_s - self._busy_s) / (cores.servers * (now_s - self._from_s))
             self._factor = 1.0 - self._awake_share * min(1.0, worked)
             self._from_s, self._busy_s = now_s, cores.busy_s
@@ -113,16 +141,19 @@ class Late:
     def draw(self) -> float:
         """Seconds. The n-th roll of a key is always the same."""
         if not self._drawn:
-            first = self._blocks * self.DRAWN_AT_A_TIME
-            rolls = draws.uniforms(self._key, self.DRAWN_AT_A_TIME, first)
-            self._drawn = np.asarray(self._quantiles_s)[(rolls * len(self._quantiles_s)).astype(int)].tolist()
-            self._blocks += 1
-        return self._drawn.pop() * self._ease.factor
+            self._draw_more()
+        return self._drawn.pop() * self._ease.now()
+
+    def _draw_more(self) -> None:
+        first = self._blocks * self.DRAWN_AT_A_TIME
+        rolls = draws.uniforms(self._key, self.DRAWN_AT_A_TIME, first)
+        self._drawn = np.asarray(self._quantiles_s)[(rolls * len(self._quantiles_s)).astype(int)].tolist()
+        self._blocks += 1
 
     def of(self, number: int) -> float:
         """The draw with a number of its own."""
         roll = draws.uniform(self._key, number)
-        return self._quantiles_s[int(roll * len(self._quantiles_s))] * self._ease.factor
+        return self._quantiles_s[int(roll * len(self._quantiles_s))] * self._ease.now()
 
 
 class Timers:
@@ -141,7 +172,8 @@ class Timers:
             return now_s + work_s + (self._late.draw() if self._late is not None else 0.0)
         ticks = floor((now_s - self._phase_s) / self._tick_s) + round(work_s / self._tick_s)
         late_s = self._late.of(ticks) if self._late is not None else 0.0
-        return max(now_s, self._phase_s + ticks * self._tick_s + late_s)
+        rings_s = self._phase_s + ticks * self._tick_s + late_s
+        return rings_s if rings_s > now_s else now_s
 
 
 class Stage(NamedTuple):
@@ -162,7 +194,7 @@ class Stage(NamedTuple):
 class Line(Planned, Generic[Item]):
     """One operation of one process. It is itself the event that ends the present stage of the batch under way."""
 
-    __slots__ = ("_batch", "_clock", "_done", "_marks", "_reached", "_stages", "_waiting", "_was_idle")
+    __slots__ = ("_ahead", "_batch", "_clock", "_done", "_last_mark", "_waiting", "_was_idle", "_way")
 
     def __init__(
         self,
@@ -173,54 +205,94 @@ class Line(Planned, Generic[Item]):
     ) -> None:
         """`marks`: by number of stages passed, what happens to a batch on its way."""
         super().__init__()
-        self._clock, self._stages, self._done, self._marks = clock, stages, done, marks
+        self._clock, self._done = clock, done
+        self._way = [self._entry(stage, marks.get(passed)) for passed, stage in enumerate(stages)]
+        """What a batch goes through: each is given its number of tasks, and tells when it has been passed."""
+        self._last_mark = marks.get(len(stages))
         self._waiting: list[Item] = []
         self._batch: list[Item] = []
-        self._reached = 0
+        self._ahead: Iterator[Serve] = iter(())
+        """What is left of the way of the batch under way."""
         self._was_idle = True
+
+    def _entry(self, stage: Stage, mark: Callable[[list[Item]], None] | None) -> Serve:
+        """Into a stage, past the mark before it: by the shortest way there is, since most stages need little."""
+        clock, (server, batch_s, task_s, wait_s, wakes, late, woken) = self._clock, stage
+        serve: Serve = server.desk(batch_s, task_s, wakes) if server is not None else lambda _: clock.now
+
+        def serve_and_wait(tasks: float) -> float:
+            return serve(tasks) + wait_s
+
+        def serve_late(tasks: float) -> float:
+            served_s, waits_s = serve(tasks), wait_s
+            if late is not None:
+                waits_s += late.draw()
+            if woken is not None and self._was_idle:
+                waits_s += woken.draw()
+            return served_s + waits_s
+
+        enter = serve if not wait_s else serve_and_wait
+        if late is not None or woken is not None:
+            enter = serve_late
+        if mark is None:
+            return enter
+
+        def pass_mark(tasks: float) -> float:
+            mark(self._batch)
+            return enter(tasks)
+
+        return pass_mark
 
     def add(self, items: Iterable[Item]) -> None:
         """These want to go through: at once if nothing is under way, else with the next batch.
 
         At once means together with all others of this very moment.
         """
-        under_way = bool(self._batch or self._waiting)
-        self._waiting.extend(items)
-        if not under_way:
+        if not self._batch and not self._waiting:
             self._was_idle = True
             self.callbacks = _BEGIN
             self._clock.put(self, self._clock.now)
+        self._waiting.extend(items)
 
     def _begin(self) -> None:
+        self._take()
+        self._go_on()
+
+    def _take(self) -> None:
+        """The next batch is whatever has gathered."""
         waiting = self._waiting
-        self._batch, self._waiting = waiting[:LIVE_BATCH_TASKS_MAX], waiting[LIVE_BATCH_TASKS_MAX:]
-        if waiting:
-            self._reached = 0
-            self._pass()
+        if len(waiting) <= LIVE_BATCH_TASKS_MAX:
+            self._batch, self._waiting = waiting, []
+        else:
+            self._batch, self._waiting = waiting[:LIVE_BATCH_TASKS_MAX], waiting[LIVE_BATCH_TASKS_MAX:]
+        self._ahead = iter(self._way)
 
-    def _pass(self) -> None:
-        """Into the next stage; after the last one the batch is done."""
-        if self._reached in self._marks:
-            self._marks[self._reached](self._batch)
-        if self._reached == len(self._stages):
-            through = self._batch
+    def _go_on(self) -> None:
+        """Into the next stage, and on for as long as nothing else happens meanwhile; after the last one the batch is
+        done, but who has waited for it sets out before what that leads to.
+        """
+        clock, batch = self._clock, self._batch
+        queue, soon, tasks = clock._queue, clock._soon, len(batch)
+        for enter in self._ahead:
+            at_s = enter(tasks)
+            if clock._next_feed_s <= at_s or (queue and queue[0][0] <= at_s) or soon or clock._steps:
+                self.callbacks = _GO_ON
+                clock.put(self, at_s)
+                return
+            clock.now = clock._now = at_s  # nothing else comes before: as if this event had just happened, and quicker
+        if self._last_mark is not None:
+            self._last_mark(batch)
+        if self._waiting:
             self._was_idle = False
-            self._begin()  # who has waited goes before what these do next
-            self._done(through)
-            return
-        server, batch_s, task_s, wait_s, wakes, late, woken = self._stages[self._reached]
-        self._reached += 1
-        work_s = batch_s + task_s * len(self._batch)
-        served_s = self._clock.now if server is None else server.book(work_s, wakes)
-        if late is not None:
-            wait_s += late.draw()
-        if woken is not None and self._was_idle:
-            wait_s += woken.draw()
-        self.callbacks = _PASS
-        self._clock.put(self, served_s + wait_s)
+            self._take()
+            self.callbacks = _GO_ON
+            clock.put(self, next(self._ahead)(len(self._batch)))
+        else:
+            self._batch = []
+        self._done(batch)
 
 
-_BEGIN, _PASS = (Line._begin,), (Line._pass,)
+_BEGIN, _GO_ON = (Line._begin,), (Line._go_on,)
 
 
 class Machinery:

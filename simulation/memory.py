@@ -10,10 +10,15 @@ from lab.profile import MemoryCosts
 class Memory:
     """Bytes of one process. A sawtooth: garbage rises with every task that ends, until a collection."""
 
-    __slots__ = ("_costs", "base_bytes", "garbage_bytes", "held_bytes", "kept_bytes")
+    __slots__ = (
+        "_collect_at_bytes", "_costs", "_garbage_bytes", "_garbage_share", "base_bytes", "garbage_bytes", "held_bytes",
+        "kept_bytes",
+    )  # fmt: skip
 
     def __init__(self, costs: MemoryCosts) -> None:
         self._costs = costs
+        self._garbage_share, self._garbage_bytes = costs.garbage_share, costs.garbage_per_task_bytes
+        self._collect_at_bytes = costs.collect_at_bytes
         self.base_bytes = costs.base_bytes
         self.held_bytes = self.garbage_bytes = 0.0
         self.kept_bytes = costs.slack_bytes
@@ -29,10 +34,9 @@ class Memory:
 
     def let_go(self, task_bytes: int) -> None:
         """A task ends: part of its memory stays as garbage, until there is enough of it to be collected."""
-        costs = self._costs
         self.held_bytes -= task_bytes
-        self.garbage_bytes += task_bytes * costs.garbage_share + costs.garbage_per_task_bytes
-        if self.garbage_bytes >= costs.collect_at_bytes:
+        self.garbage_bytes += task_bytes * self._garbage_share + self._garbage_bytes
+        if self.garbage_bytes >= self._collect_at_bytes:
             self.collect()
 
     def collect(self) -> None:

@@ -74,8 +74,7 @@ class Producer:
         self.arrived = after
         if self._was_open and not self._counts_pending and not self._held:
             if self._submitting is None and after < self._count and not store.up_at_s:
-                for task in range(first, after):
-                    store.wait(task, SUBMITTED)
+                store.submit(range(first, after))
                 self._fleet.enqueue_all(range(first, after))
             else:
                 self._coming_in += after - first
@@ -134,8 +133,7 @@ class Producer:
         store = self._store
         if store.up_at_s and store.down:
             return  # `_push` comes back to it when the store does
-        for task in tasks:
-            store.wait(task, SUBMITTED)
+        store.submit(tasks)
         self._coming_in -= len(tasks)
         self._pending_seen += len(tasks)
         self.look_for_the_end()

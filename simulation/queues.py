@@ -5,7 +5,7 @@ forget.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from lab.rules.priority import QUEUES, PriorityRules, service_order
 from simulation.clock import Clock
@@ -36,6 +36,15 @@ class Queues:
             queue = self.lists[self._class_of[task]]
             queue.appendleft(task) if front else queue.append(task)
             self.ready += 1
+
+    def push_all(self, tasks: Iterable[int]) -> None:
+        """The same for several tasks, at the back."""
+        if self.up:
+            lists, class_of, pushed = self.lists, self._class_of, 0
+            for task in tasks:
+                lists[class_of[task]].append(task)
+                pushed += 1
+            self.ready += pushed
 
     def pop(self) -> int:
         """Take the task that the rulebook's order serves next. Only call it while there is one."""

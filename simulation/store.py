@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -79,6 +79,30 @@ class Store:
             return step
 
         return move
+
+    def submit(self, tasks: Sequence[int]) -> None:
+        """Tasks come in, all at this moment: what is true of the first is true of all that nobody knows yet."""
+        standings, unknown, rows = self.standings, self.automaton.unknown, len(tasks)
+        step = unknown.ways[SUBMITTED]
+        if (
+            rows == 1
+            or step is None
+            or self.on_pending is not None
+            or any(standings[one] is not unknown for one in tasks)
+        ):
+            for task in tasks:
+                self.wait(task, SUBMITTED)
+            return
+        assert step.to is not None, "what nobody knows yet may be submitted"
+        now_s, since_s = self._clock.now, self.since_s
+        for task in tasks:
+            standings[task] = step.to
+            since_s[task] = now_s
+        step.count += rows
+        self._at_s.extend([now_s] * rows)
+        self._task.extend(tasks)
+        self._step.extend([step.number] * rows)
+        self._worker.extend([NOBODY] * rows)
 
     def wait(self, task: int, code: int, worker: int = NOBODY) -> Step:
         """The same for an event after which the task is to be had: it waits from now on, if it is PENDING."""

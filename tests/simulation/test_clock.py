@@ -147,12 +147,16 @@ CROWD = {
 """Two slots, arrivals and ends at the same round moments, retries, dead letters: over after some 27 s."""
 
 
-@pytest.fixture(params=["by the express lane", "the long way"])
+CALIBRATED = str(Path(__file__).with_name("calibrated_profile.yaml"))
+
+
+@pytest.fixture(params=["by the express lane", "the long way", "with machinery that takes its time"])
 def crowd(build: Build, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Model]:
     """Models of the same crowd."""
     if request.param == "the long way":
         monkeypatch.setattr(express, "is_clear", lambda plan, profile: False)
-    return lambda: Model(Plan(build().override(CROWD)))
+    costs = {"profile": CALIBRATED} if request.param == "with machinery that takes its time" else {}
+    return lambda: Model(Plan(build().override({**CROWD, **costs})))
 
 
 def alone(crowd: Callable[[], Model]) -> Model:

@@ -196,6 +196,54 @@ def test_a_killed_process_gives_its_core_back(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
+    ("workers", "pauses", "ends"),
+    [
+        # Alone: 4 s of work, and stopped for 3 of them.
+        (1, [(1.0, 3.0)], [7.0]),
+        # One core, half each: both have 1 at 2. While the first is stopped the other has the core, and gets its other 3
+        # by 5; then the first gets its own 3.
+        (2, [(2.0, 3.0)], [8.0, 5.0]),
+        # Until 4 only: the other has 3 by then, and both share until it is done at 6; the first needs 2 more then.
+        (2, [(2.0, 2.0)], [8.0, 6.0]),
+        # Stopped once more while it is stopped: the first signal to go on counts.
+        (1, [(1.0, 3.0), (2.0, 3.0)], [7.0]),
+    ],
+)
+def test_the_threads_of_a_stopped_process_stand_still(
+    run: Run, workers: int, pauses: list[tuple[float, float]], ends: list[float]
+) -> None:
+    """SIGSTOP stops all threads of a process, and the cores are the others' meanwhile."""
+    record = run(
+        "cores: 1",
+        workload__arrivals={"kind": "burst", "count": workers},
+        workload__roles__A__service={"dist": "constant", "mean_s": 4.0},
+        workload__roles__A__cpu_share=1.0,
+        mesh__workers=workers,
+        rules__lease={"length_s": 30.0, "sweep_s": 1.0},
+        faults=[{"kind": "pause_worker", "worker": 0, "at_s": at_s, "for_s": for_s} for at_s, for_s in pauses],
+    )
+    assert record.tasks["done_s"].tolist() == pytest.approx(ends)
+    assert record.info["checks"]["ok"], record.info["checks"]["failed"]
+
+
+def test_a_stopped_process_may_be_killed() -> None:
+    """One core, half each. The first is stopped at 1, with 0.5 done, and killed at 2: the other has 0.5 + 1 by then,
+    and its other 0.5 at 2.5. What is added to a stopped process waits too.
+    """
+    clock, ends = Clock(), list[float]()
+    computing = Computing(clock, 1)
+    stopped, other = computing.crowd(), computing.crowd()
+    stopped.add(4.0, lambda: ends.append(-1.0))
+    other.add(2.0, lambda: ends.append(clock.now))
+    clock.at(1.0, stopped.freeze, True)
+    clock.at(1.5, stopped.add, 1.0, nothing)
+    clock.at(2.0, stopped.end)
+    clock.run()
+    assert ends == [pytest.approx(2.5)]
+    assert computing.share == 1.0
+
+
+@pytest.mark.parametrize(
     ("memory_mib", "costs", "done_s"),
     [
         # 4 MiB on the loop, 40 ms: the timer rings at 20, but the verdict needs the loop: 40 + 1.

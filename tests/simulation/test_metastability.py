@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cli.metastability import observe
 from lab import Scenario
 from lab.metastability import POLICIES, Experiment
 from lab.progress import never
 from lab.recovery import Flow, Verdict, judge
 from lab.recovery_map import Ramp
+from simulation.observing import observe
 
 SHIPPED = Path(__file__).parents[2] / "scenarios" / "metastable.yaml"
 SEEDS = (11, 12, 13)
