@@ -41,10 +41,12 @@ class Caretaker:
 
     async def look(self) -> bool:
         """One look at the run. Returns True when it is over: every task ended, or none can move any more."""
-        redrives_to_come = self._striker.redrives_to_come > 0  # asked first: the counts must be later than the last one
+        # Asked first: the counts must be later than the last submission and the last redrive.
+        redrives_to_come, all_are_in = self._striker.redrives_to_come > 0, self._producer.done
+        submitted = self._producer.submitted + self._producer.rejected
         counts, fleet = await self._store.counts(), await self._store.fleet()
         in_progress = sum(counts.get(state, 0) for state in (State.PENDING, State.RUNNING, State.RETRY_WAIT))
-        self.ended = self._producer.submitted - in_progress + self._producer.rejected
+        self.ended = max(0, submitted - in_progress)
         self._producer.pending = counts.get(State.PENDING, 0)
         self._producer.closed_workers = sum(
             health.counts_as_closed(gate, age, self._rules.health)
@@ -53,7 +55,7 @@ class Caretaker:
         )
         self._active = sum(active for _, age, _, active in fleet if age < self._silence_s)
         await self._sample(counts)
-        if self._producer.done and in_progress == 0 and not redrives_to_come:
+        if all_are_in and in_progress == 0 and not redrives_to_come:
             return True
         if counts != self._counts or self._active or redrives_to_come or self._something_is_due():
             self._counts, self._moved_at = counts, time.monotonic()

@@ -135,7 +135,7 @@ def test_cancel_is_ctrl_c_to_its_own_process(waiting: tuple[str, subprocess.Pope
     facts = json.loads((job.folder / "job.json").read_text())
     (job.folder / "job.json").write_text(json.dumps({**facts, "started_s": time.time() - 60}))
     job = long_jobs.read(job_id)
-    assert job.cancel_asked_s is not None and job.state == "failed"
+    assert job.cancel_asked_s is not None and job.state == "cancelled"
     assert not jobs.cancel(job)
 
 
