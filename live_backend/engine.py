@@ -188,7 +188,7 @@ class LiveRun:
         producing, reaping = (Store(one, rules.lease) for one in (submitting, sweeping))
         parts = self._parts(supervisor, store, producing, reaping, broker)
         await self._prepare(supervisor, store)
-        await asyncio.gather(producing.rehearse(), reaping.rehearse())
+        await asyncio.gather(producing.submit([]), reaping.due([]))  # connections open, statements planned
         await self._start(supervisor, store)
         work = (parts.reaper.run(), parts.producer.run(), parts.striker.strike_all())
         parts.helpers += [asyncio.ensure_future(one) for one in work]

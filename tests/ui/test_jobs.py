@@ -37,8 +37,11 @@ def sleeper(runs: Path) -> Iterator[list[subprocess.Popen[bytes]]]:
 
 
 def pretend(folder: Path, code: str = SLEEP) -> subprocess.Popen[bytes]:
-    """A process whose command line names the job's folder, as a run's does."""
-    return subprocess.Popen([sys.executable, "-c", code, str(folder / "status.json")], start_new_session=True)
+    """A process whose command line names the job's folder, as a run's does, as soon as it has one."""
+    process = subprocess.Popen([sys.executable, "-c", code, str(folder / "status.json")], start_new_session=True)
+    while not psutil.Process(process.pid).cmdline():
+        pass
+    return process
 
 
 # ---- starting --------------------------------------------------------------------------------------------------------
