@@ -14,7 +14,7 @@ from tests.ui.browser import e2e
 from tests.ui.conftest import TEXT
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Locator, Page
 
 pytestmark = e2e
 NAME = "questions"
@@ -29,14 +29,20 @@ def asked(app_url: str, app_runs: Path) -> str:
     return app_url
 
 
+def _enter(page: Page, field: Locator, values: str) -> None:
+    """Type, and let the page hear of it: what is typed while it is drawn anew may be lost."""
+    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+    field.fill(values)
+    field.press("Enter")
+    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+
+
 def test_a_sweep_is_started_answered_and_found_again(asked: str, page: Page) -> None:
     from playwright.sync_api import expect
 
     page.goto(f"{asked}/sweep?scenario={NAME}")
     for place, values in enumerate(("1,2", "2,4")):
-        field = page.get_by_role("textbox", name="Values").nth(place)
-        field.fill(values)
-        field.press("Enter")
+        _enter(page, page.get_by_role("textbox", name="Values").nth(place), values)
     page.get_by_role("button", name=f"Start 20 runs of {NAME}").click()
     expect(page.get_by_text("with workers 2, slots 4")).to_be_visible()
     expect(page.locator(".js-plotly-plot .heatmaplayer .hm")).to_have_count(1)
@@ -55,14 +61,11 @@ def test_a_plan_names_the_mesh_and_a_bad_wish_is_told(asked: str, page: Page) ->
     page.goto(f"{asked}/plan?scenario={NAME}")
     start = page.get_by_role("button", name="Find the cheapest mesh").last
     page.get_by_text("What may be tried").click()
-    workers = page.get_by_role("textbox", name="Workers")
-    workers.fill("many")
-    workers.press("Enter")
+    _enter(page, page.get_by_role("textbox", name="Workers"), "many")
     expect(start).to_be_disabled()
     for name, values in (("Workers", "3,4"), ("Slots of a worker", "2")):
-        field = page.get_by_role("textbox", name=name)
-        field.fill(values)
-        field.press("Enter")
+        _enter(page, page.get_by_role("textbox", name=name), values)
+    expect(start).to_be_enabled()
     start.click()
     expect(page.get_by_role("heading", name=re.compile(r"^[34] workers × 2 slots|^No mesh"))).to_be_visible()
     expect(page.get_by_text("What more money would buy")).to_be_visible()
