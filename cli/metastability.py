@@ -14,11 +14,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from cli import targets
 from cli.overriding import loaded
 from cli.stopping import EXIT_INTERRUPTED, StopFlag
 from cli.terminal import BOLD, NONE, painted, say, say_json, table, tell
 from cli.watching import Meter
-from lab.errors import Interrupted, Unavailable, UsageError
+from lab.errors import Interrupted, UsageError
 from lab.progress import OnProgress, Stop
 
 if TYPE_CHECKING:
@@ -222,14 +223,9 @@ def _ramped(ramp: Ramp) -> str:
 
 def _target(out: str | None) -> Path | None:
     """Where to write, refused before the work rather than after it."""
-    if out is None:
-        return None
-    target = Path(out)
-    if target.suffix.lower() not in FORMATS:
+    if out is not None and Path(out).suffix.lower() not in FORMATS:
         raise UsageError(f"--out {out}: the name must end in {', '.join(FORMATS)}")
-    if not target.parent.is_dir():
-        raise UsageError(f"--out {out}: there is no folder {target.parent}; make it first")
-    return target
+    return targets.target("--out", out)
 
 
 def _asked(options: argparse.Namespace) -> str:
@@ -244,10 +240,7 @@ def _asked(options: argparse.Namespace) -> str:
 
 
 def _write(target: Path, study: Study, command: str) -> None:
-    try:
-        target.write_text(_content(target.suffix.lower(), study, command), encoding="utf-8", newline="")
-    except OSError as error:
-        raise Unavailable(f"{target}: cannot be written ({error.strerror}); give another file with --out") from error
+    targets.write("--out", target, _content(target.suffix.lower(), study, command))
     tell(f"written to {target}")
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from lab.draws import Floats
+from lab.limits import COST_S_MAX
 from lab.observed import Observed
 from lab.units import seconds as spoken
 
@@ -30,8 +31,6 @@ other's. If all slots of a worker together ask for more than this share of a tas
 real Procrastinate with 0.3 is met within some 10 %; one with 1.0, on a machine with no time to spare, is missed
 threefold.
 """
-COST_S_MAX: Final = 60.0
-"""The bound of a profile's costs."""
 
 
 @dataclass(frozen=True)

@@ -437,6 +437,9 @@ SHADOW_BACKLOG_TASKS_MAX: Final = 20_000
 LOOP_FILL_BYTES_MAX: Final = 4 * MIB
 """A task's memory is filled on its worker's event loop up to this size; more takes milliseconds, and a thread."""
 
+COST_S_MAX: Final = 60.0
+"""Seconds that one step of the machinery takes in a profile: more is no machinery but an outage."""
+
 # The page What-if (ui/whatif_*.py).
 WHATIF_TASKS_MAX: Final = 30_000
 """Tasks of all runs of one side that the page asks the model for while a reader waits: well under a second."""

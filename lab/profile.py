@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 
 from lab import yaml_source
 from lab.errors import Unavailable, UsageError
-from lab.limits import MIB, SCENARIO_BYTES_MAX
+from lab.limits import COST_S_MAX, MIB, SCENARIO_BYTES_MAX
 from lab.rules.base import Rules
 
 FOLDER = Path(__file__).with_name("profiles")
@@ -25,7 +25,7 @@ BUILT_IN = (DEFAULT, *sorted(path.stem for path in FOLDER.glob("*.yaml")))
 NAME: Final = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 ELSEWHERE: Final = "name another folder in $MESHLAB_PROFILES, or a file with --out"
 
-Seconds = Annotated[float, Field(ge=0, le=60)]
+Seconds = Annotated[float, Field(ge=0, le=COST_S_MAX)]
 Late = Annotated[list[Seconds], Field(max_length=1_001)]
 """How late something is: quantiles from the least to the most, evenly spaced in probability."""
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -20,13 +20,8 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import islice
-from multiprocessing.synchronize import Event
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
-
-import cloudpickle  # type: ignore[import-untyped]
-from loky import ProcessPoolExecutor  # type: ignore[import-untyped]
-from loky.backend import get_context  # type: ignore[import-untyped]
 
 from lab.errors import Interrupted, Unavailable, UsageError
 from lab.metrics import Times
@@ -36,7 +31,10 @@ from lab.scenario import Scenario
 from lab.workload import Plan
 
 if TYPE_CHECKING:
+    from multiprocessing.synchronize import Event
+
     import pandas as pd
+    from loky import ProcessPoolExecutor  # type: ignore[import-untyped]
 
     from lab.record import Record
 
@@ -153,6 +151,10 @@ class Cores(Generic[Item, Result]):
         self._pool: ProcessPoolExecutor | None = None
         self._cores = cores = min(cores or core_count(), items)
         if cores > 1:
+            # Imported where they are needed: `lab` is imported by every worker of a live mesh, which has no pool.
+            from loky import ProcessPoolExecutor
+            from loky.backend import get_context  # type: ignore[import-untyped]
+
             _demand_portable(work)
             # loky: forking a process that holds threads (numpy's) can hang, and what the standard library spawns runs
             # the caller's script again, be it a page of the app or a script that forgot its `__main__` guard.
@@ -234,6 +236,8 @@ class Cores(Generic[Item, Result]):
 
 def _demand_portable(work: Callable[..., Any]) -> None:
     """Raise UsageError for what cannot travel to another process, say a function that holds a lock or a connection."""
+    import cloudpickle  # type: ignore[import-untyped]
+
     try:
         cloudpickle.dumps(work)
     except (pickle.PicklingError, AttributeError, TypeError) as error:

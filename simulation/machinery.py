@@ -113,13 +113,8 @@ class Ease:
         self._from_s = self._busy_s = 0.0
         self._factor = 1.0
 
-    @property
     def factor(self) -> float:
         """1 on idle cores, less the more they worked in the last window."""
-        return self.now()
-
-    def now(self) -> float:
-        """The factor, found quicker than by a property."""
         cores, now_s = self._cores, self._clock.now
         if cores is not None and now_s - self._from_s >= self.WINDOW_S:
             worked = (cores.busy_s - self._busy_s) / (cores.servers * (now_s - self._from_s))
@@ -142,7 +137,7 @@ class Late:
         """Seconds. The n-th roll of a key is always the same."""
         if not self._drawn:
             self._draw_more()
-        return self._drawn.pop() * self._ease.now()
+        return self._drawn.pop() * self._ease.factor()
 
     def _draw_more(self) -> None:
         first = self._blocks * self.DRAWN_AT_A_TIME
@@ -153,7 +148,7 @@ class Late:
     def of(self, number: int) -> float:
         """The draw with a number of its own."""
         roll = draws.uniform(self._key, number)
-        return self._quantiles_s[int(roll * len(self._quantiles_s))] * self._ease.now()
+        return self._quantiles_s[int(roll * len(self._quantiles_s))] * self._ease.factor()
 
 
 class Timers:

@@ -83,6 +83,18 @@ def read(job_id: str) -> LongJob:
     )
 
 
+def in_address(parameter: str = "job") -> LongJob | None:
+    """The job that the page's address names; none if it names none, or one that is not there, which is told."""
+    name = st.query_params.get(parameter)
+    if not name:
+        return None
+    try:
+        return read(name)
+    except UsageError as error:
+        st.error(text.escape(text.sentence(str(error))), icon=":material/search_off:")
+        return None
+
+
 def recent(kind: str) -> Iterator[str]:
     """The ids of the jobs of one kind, the newest first."""
     yield from (name for name in jobs.all_ids() if name.endswith(jobs.LONG + kind))

@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import streamlit as st
 
-from lab.errors import UsageError
 from ui import long_jobs, shell, text
 
 LIVE: Final = "live"
@@ -21,7 +20,7 @@ REPLICATIONS: Final = "10"
 
 def section(plan: long_jobs.LongJob, winner: Mapping[str, Any]) -> None:
     """The button, the job while it runs, and what it found."""
-    job = _job()
+    job = long_jobs.in_address(LIVE)
     if job is not None and job.active:
         long_jobs.watch(job)
         return
@@ -32,18 +31,6 @@ def section(plan: long_jobs.LongJob, winner: Mapping[str, Any]) -> None:
             if job.state == "done":
                 _result(job)
         _button(plan, winner, again=job is not None)
-
-
-def _job() -> long_jobs.LongJob | None:
-    """The live run in the address."""
-    name = st.query_params.get(LIVE)
-    if not name:
-        return None
-    try:
-        return long_jobs.read(name)
-    except UsageError as error:
-        st.error(text.escape(text.sentence(str(error))), icon=":material/search_off:")
-        return None
 
 
 def _button(plan: long_jobs.LongJob, winner: Mapping[str, Any], *, again: bool) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 import streamlit as st
 
-from lab.errors import UsageError
 from lab.record import now
 from ui import copy_link, long_jobs, plan_form, plan_live, plan_result, text
 from ui.screens import STATES
@@ -22,7 +21,7 @@ RECENT_SHOWN = 6
 def screen() -> None:
     """The whole page."""
     st.html(plan_result.CSS)
-    job = _job()
+    job = long_jobs.in_address()
     with st.sidebar:
         asked = plan_form.form()
         _button(asked, busy=job is not None and job.active, key="plan-start", width="stretch")
@@ -65,18 +64,6 @@ def _head(job: long_jobs.LongJob) -> None:
 def _leave() -> None:
     for name in ("job", plan_live.LIVE):
         st.query_params.pop(name, None)
-
-
-def _job() -> long_jobs.LongJob | None:
-    """The job in the address."""
-    name = st.query_params.get("job")
-    if not name:
-        return None
-    try:
-        return long_jobs.read(name)
-    except UsageError as error:
-        st.error(text.escape(text.sentence(str(error))), icon=":material/search_off:")
-        return None
 
 
 def _start(asked: plan_form.Asked) -> None:

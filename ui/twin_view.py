@@ -13,7 +13,7 @@ from typing import Any
 import streamlit as st
 
 from lab import calibration_age, figures_twin, profile, twin_page
-from lab.errors import LabError, UsageError
+from lab.errors import LabError
 from lab.record import now
 from ui import compare_charts, long_jobs, text, twin_results, twin_scenario
 
@@ -123,14 +123,7 @@ def _calibrate() -> None:
 
 def _job() -> long_jobs.LongJob | None:
     """The test that the address names, else the newest."""
-    asked = st.query_params.get("job")
-    if not asked:
-        return _newest(KIND)
-    try:
-        return long_jobs.read(asked)
-    except UsageError as error:
-        st.error(text.escape(text.sentence(str(error))), icon=":material/search_off:")
-        return None
+    return long_jobs.in_address() if st.query_params.get("job") else _newest(KIND)
 
 
 def _newest(kind: str) -> long_jobs.LongJob | None:

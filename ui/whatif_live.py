@@ -8,7 +8,6 @@ from typing import Any, Final
 import streamlit as st
 
 from lab import standalone
-from lab.errors import UsageError
 from lab.figures import ENGINE_COLOURS
 from lab.figures_whatif import BEFORE_COLOUR, CURVES, Side, course
 from lab.scenario import Scenario
@@ -25,7 +24,7 @@ RESULT: Final = "answer.json"
 def section(scenario: Scenario, found: Answer | None, asked: list[Asked], hindrance: str) -> None:
     """The button, the job while it runs, and what it found."""
     st.markdown("##### And live?", anchors=False)
-    job = _job()
+    job = long_jobs.in_address()
     if job is not None and job.active:
         long_jobs.watch(job)
         return
@@ -37,18 +36,6 @@ def section(scenario: Scenario, found: Answer | None, asked: list[Asked], hindra
         st.info(f"This cannot be asked of the real thing: {text.escape(hindrance)}.", icon=":material/block:")
         return
     _button(scenario, found, asked, again=job is not None)
-
-
-def _job() -> long_jobs.LongJob | None:
-    """The job in the address."""
-    name = st.query_params.get("job")
-    if not name:
-        return None
-    try:
-        return long_jobs.read(name)
-    except UsageError as error:
-        st.error(text.escape(text.sentence(str(error))), icon=":material/search_off:")
-        return None
 
 
 def _button(scenario: Scenario, found: Answer | None, asked: list[Asked], *, again: bool) -> None:

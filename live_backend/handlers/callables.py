@@ -9,6 +9,7 @@ import difflib
 import functools
 import importlib
 import inspect
+import time
 from asyncio import CancelledError, Task, TimerHandle
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -98,9 +99,10 @@ class AsyncCalls:
         """Call it. Raises Failed or Permanent."""
         task = asyncio.current_task(self._loop)
         assert task is not None and task not in self._late_at
-        self._late_at[task] = late_at = self._loop.time() + self._timeout_s
+        # Not by the loop's own clock, which may stand still (live_backend/work.py): it would cut too early.
+        self._late_at[task] = time.monotonic() + self._timeout_s
         if self._timer is None:
-            self._timer = self._loop.call_at(late_at, self._cut_late)
+            self._timer = self._loop.call_later(self._timeout_s, self._cut_late)
         try:
             return result_text(await self._call(decoded(job)))
         except CancelledError as error:
@@ -131,11 +133,11 @@ class AsyncCalls:
     def _cut_late(self) -> None:
         """Cut what is late, and look again when the oldest of the others will be."""
         self._timer = None
-        now = self._loop.time()
+        now = time.monotonic()
         while self._late_at:
             task, late_at = next(iter(self._late_at.items()))
             if late_at > now:
-                self._timer = self._loop.call_at(late_at, self._cut_late)
+                self._timer = self._loop.call_later(late_at - now, self._cut_late)
                 return
             del self._late_at[task]
             self._cut.add(task)

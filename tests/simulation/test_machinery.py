@@ -257,14 +257,14 @@ def test_waits_shrink_while_the_cores_are_at_work() -> None:
 
     def look(work_s: float) -> None:
         cores.book(work_s)
-        seen.append(ease.factor)
-        assert indifferent.factor == 1.0
+        seen.append(ease.factor())
+        assert indifferent.factor() == 1.0
 
     for at_s, work_s in ((0.1, 0.0), (0.2, 0.1), (0.3, 0.2), (0.31, 5.0), (0.5, 0.0), (0.7, 0.0)):
         clock.at(at_s, look, work_s)
     clock.run()
     assert seen == pytest.approx([1.0, 0.6, 0.2, 0.2, 0.2, 1.0])
-    assert Ease(clock, None, 0.8).factor == 1.0
+    assert Ease(clock, None, 0.8).factor() == 1.0
 
 
 # ---- what a worker does not know yet ---------------------------------------------------------------------------------
